@@ -11,7 +11,7 @@ import numpy as np
 from gazekit.cache import PriorCache
 from gazekit.errors import InputError
 from gazekit.geometry import ImageFrame
-from gazekit.plots import overlay, panels
+from gazekit.overlays import overlay, panels
 from gazekit.shards import replacing
 
 if TYPE_CHECKING:

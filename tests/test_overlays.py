@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gazekit.errors import InputError
-from gazekit.plots import colour_table, overlay, panels
+from gazekit.overlays import colour_table, overlay, panels
 
 GREY = np.full((32, 32), 100, np.uint8)
 
