@@ -155,6 +155,17 @@ def read_dicom(path: str | os.PathLike[str], *, windowing: str = "dicom", max_pi
     return LoadedImage(shown.pixels, facts)
 
 
+def dicom_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Rows and Columns of a DICOM image, its header read and checked, its pixels not read.
+
+    Parameters and errors as in `read_dicom`, but for what only decoding can find.
+    """
+    path = Path(path)
+    with named_refusals(path), _quiet(), path.open("rb") as file:
+        header = _parse(file, max_pixels).header
+    return header.rows, header.columns
+
+
 @contextmanager
 def named_refusals(path: Path) -> Iterator[None]:
     """Every failure to read `path` becomes a `RecordError` with its name; `InputError` passes."""

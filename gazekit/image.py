@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from gazekit.dicom import MAX_PIXELS, LoadedImage, grey_channel, named_refusals, read_dicom
+from gazekit.dicom import MAX_PIXELS, LoadedImage, dicom_size, grey_channel, named_refusals, read_dicom
 from gazekit.errors import RecordError
 from gazekit.geometry import fit_frame, identity_frame
 from gazekit.grey_levels import PixelDescription
@@ -112,8 +114,47 @@ def read_picture(
     return LoadedImage(shown.pixels, facts)
 
 
+def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Size of an image from its header alone: no pixel is decoded.
+
+    Parameters
+    ----------
+    path : path of a DICOM file, or of a picture by its suffix (`PICTURE_SUFFIXES`)
+    max_pixels : int
+        Limit on the number of pixels.
+
+    Returns
+    -------
+    (H, W) of the original image, as it is stored.
+
+    Raises
+    ------
+    RecordError
+        As `load_image`, but for what only decoding can find.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        return dicom_size(path, max_pixels=max_pixels)
+    with named_refusals(path), _opened_picture(path, max_pixels) as image:
+        return image.height, image.width
+
+
 def _picture_codes(path: Path, max_pixels: int) -> tuple[NDArray[Any], list[str]]:
     """(H, W) uint8 or uint16 samples of a picture, and flags; `RecordError`."""
+    with _opened_picture(path, max_pixels) as image:
+        try:
+            return _samples(image)
+        except RecordError:
+            raise
+        except Exception as error:
+            _reraise_of_system(error)
+            reason = "truncated" if "truncated" in str(error) else "decode_failed"
+            raise RecordError(reason, f"the decoder refused the pixels ({type(error).__name__})") from None
+
+
+@contextmanager
+def _opened_picture(path: Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
+    """A picture whose header has been read and checked; `RecordError`."""
     from PIL import Image, UnidentifiedImageError
 
     with path.open("rb") as file, warnings.catch_warnings():
@@ -131,14 +172,7 @@ def _picture_codes(path: Path, max_pixels: int) -> tuple[NDArray[Any], list[str]
             raise RecordError("too_large", f"the image has more than {max_pixels} pixels")
         if getattr(image, "n_frames", 1) > 1:
             raise RecordError("multi_frame", "more than one frame")
-        try:
-            return _samples(image)
-        except RecordError:
-            raise
-        except Exception as error:
-            _reraise_of_system(error)
-            reason = "truncated" if "truncated" in str(error) else "decode_failed"
-            raise RecordError(reason, f"the decoder refused the pixels ({type(error).__name__})") from None
+        yield image
 
 
 def _reraise_of_system(error: Exception) -> None:

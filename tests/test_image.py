@@ -16,7 +16,7 @@ from PIL import Image
 
 from gazekit.errors import InputError, RecordError
 from gazekit.geometry import identity_frame
-from gazekit.image import area_means, fit_image, load_image, read_image
+from gazekit.image import area_means, fit_image, image_size, load_image, read_image
 
 GREY = gradient((46, 37), 8)
 
@@ -170,6 +170,39 @@ def test_a_header_that_announces_a_huge_picture_is_refused_before_decoding(tmp_p
     for side in (12_000, 60_000):
         path = png(tmp_path / "a.png", side, side, 8, 0, b"")
         assert refusal(path).reason == "too_large"
+
+
+def test_the_size_is_the_images_whatever_the_format(tmp_path: Path) -> None:
+    assert image_size(save(tmp_path / "a.png", GREY)) == (46, 37)
+    assert image_size(save(tmp_path / "a.JPG", GREY)) == (46, 37)
+    make_dicom(tmp_path / "a.dcm", gradient((46, 37), 12), bits_stored=12)
+    assert image_size(tmp_path / "a.dcm") == (46, 37)
+
+
+def test_the_size_comes_from_the_header_alone(tmp_path: Path) -> None:
+    path = make_dicom(tmp_path / "a.dcm", gradient((46, 37), 12), bits_stored=12)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert image_size(path) == (46, 37)
+    assert refusal(path).reason == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [("a.dcm", b"text", "not_dicom"), ("a.png", b"text", "not_image"), ("b.dcm", None, "missing_image")],
+)
+def test_a_file_without_a_size_is_refused_as_when_it_is_read(
+    tmp_path: Path, name: str, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(RecordError, match=name) as caught:
+        image_size(tmp_path / name)
+    assert caught.value.reason == refusal(tmp_path / name).reason == reason
+
+
+def test_a_size_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="more than 1000 pixels"):
+        image_size(save(tmp_path / "a.png", GREY), max_pixels=1000)
 
 
 def test_an_unknown_mode_is_an_input_error(tmp_path: Path) -> None:
