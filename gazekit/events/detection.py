@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,10 +82,8 @@ def detect_fixations(
     UserWarning
         Samples that had to be sorted or dropped; recorded gaze without any fixation.
     """
-    if algorithm not in ALGORITHMS:
-        raise InputError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    check_thresholds(algorithm, thresholds)
     detect = ALGORITHMS[algorithm]
-    _check_names(algorithm, detect, thresholds)
     samples = clean_samples(samples)
     trace = trace_clean(samples, screen, max_gap=max_gap)
     runs = detect(trace, **thresholds)
@@ -98,9 +96,13 @@ def detect_fixations(
     return _table(samples, trace, runs, screen)
 
 
-def _check_names(algorithm: str, detect: Callable[..., Runs], thresholds: dict[str, Any]) -> None:
-    known = [name for name, p in inspect.signature(detect).parameters.items() if p.kind is p.KEYWORD_ONLY]
-    for name in thresholds:
+def check_thresholds(algorithm: str, names: Iterable[str]) -> None:
+    """`InputError` unless there is such an algorithm, and each name is a keyword of its function, or ``max_gap``."""
+    if algorithm not in ALGORITHMS:
+        raise InputError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    parameters = inspect.signature(ALGORITHMS[algorithm]).parameters
+    known = ["max_gap", *(name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY)]
+    for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             raise InputError(

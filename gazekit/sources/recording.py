@@ -27,9 +27,8 @@ class Trial:
         Unique within its recording, of the characters of an id; "" where the file is one trial.
     samples : DataFrame
         ``time_s`` (seconds from the trial's start) and ``x_px, y_px``, or for two eyes ``x_left_px, y_left_px,
-        x_right_px, y_right_px``: *screen* pixels, (0, 0) the centre of the top-left one, NaN where the eye was lost.
-        Optional: ``px_per_deg_x, px_per_deg_y`` in screen pixels, ``pupil_area_norm``. Empty where the file holds
-        events only.
+        x_right_px, y_right_px``, in `units`; NaN where the eye was lost. Optional: ``px_per_deg_x, px_per_deg_y`` (of
+        the screen, or of the image where `units` are), ``pupil_area_norm``. Empty where the file holds events only.
     stimulus : str or None
         As the tracker names it, such as ``chest7.png``; None where the file names none.
     drawn : (x0, y0, x1, y1) or None
@@ -37,8 +36,11 @@ class Trial:
     reader : str or None
         As the file names the person.
     fixations : DataFrame or None
-        The tracker's own events: ``onset_s, offset_s, x_px, y_px`` in screen pixels, optionally ``px_per_deg_x,
+        The tracker's own events: ``onset_s, offset_s, x_px, y_px`` in `units`, optionally ``px_per_deg_x,
         px_per_deg_y``. None where the file has none.
+    units : {"screen_px", "screen_share", "image_px", "image_share"}
+        Of all positions. Pixels: (0, 0) is the centre of the top-left one. Shares: (0, 0) is the top left corner of
+        the screen or of the image, (1, 1) the bottom right one.
     facts : mapping
         What holds for this trial alone, such as the eye recorded or the validation error in degrees.
     """
@@ -49,6 +51,7 @@ class Trial:
     drawn: Box | None = None
     reader: str | None = None
     fixations: pd.DataFrame | None = None
+    units: str = "screen_px"
     facts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
