@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazekit.cache_files import map_array, read_header, read_shard_file, row_failures
+from gazekit.cache_files import map_array, read_header, read_readings, read_shard_file, row_failures
 from gazekit.errors import CacheError
 from gazekit.geometry import ImageFrame
 from gazekit.shards import (
@@ -84,11 +83,7 @@ class Record:
     @property
     def readings(self) -> list[dict[str, Any]]:
         """Reader, transcript, boxes, ellipses, labels and flags of each reading; read from disk at each call."""
-        start, stop = self.info["readings_bytes"]
-        with (self._shard / READINGS_FILE).open("rb") as file:
-            file.seek(start)
-            lines = file.read(stop - start).splitlines()
-        return [json.loads(line) for line in lines]
+        return read_readings(self._shard / READINGS_FILE, *self.info["readings_bytes"])
 
 
 class ArrayView:
@@ -138,8 +133,10 @@ class ArrayView:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
     def _range(self, start: int, stop: int) -> NDArray[Any]:
-        out = np.empty((stop - start, *self._spec.row_shape), self.dtype)
         k = bisect.bisect_right(self._starts, start) - 1
+        for other in range(k, bisect.bisect_left(self._starts, stop)):
+            self._cache.shard_array(other, self._name)  # checked before memory is taken on the header's word
+        out = np.empty((stop - start, *self._spec.row_shape), self.dtype)
         at = start
         while at < stop:
             first, end = self._starts[k], min(self._starts[k + 1], stop)

@@ -4,19 +4,51 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.lib import format as npy
 
 from gazekit.errors import CacheError
-from gazekit.shards import FORMAT, FORMAT_VERSION, HEADER_FILE, SHARD_FILE, SHARDS, ArraySpec, shard_name
+from gazekit.ids import is_id
+from gazekit.shards import (
+    FAILURES_FILE,
+    FORMAT,
+    FORMAT_VERSION,
+    HEADER_FILE,
+    MANIFEST_FILE,
+    SHARD_FILE,
+    SHARDS,
+    ArraySpec,
+    shard_name,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAX_NPY_HEADER = 1000
+_MAX_COUNT = 1 << 48  # sums of counts stay what len() can say
+
+_ROW_MEMBERS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "image_id": (str,),
+    "reading_ids": (list,),
+    "failures": (list,),
+}
+_OK_MEMBERS: dict[str, tuple[type, ...]] = {
+    "readings_bytes": (list,),
+    "patient_id": (str, NoneType),
+    "split": (str, NoneType),
+    "view": (str, NoneType),
+    "dwell_s": (int, float),
+    "off_image_share": (int, float, NoneType),
+    "heatmap_factor": (int, float, NoneType),
+    "image": (dict,),
+}
+_FAILURE_MEMBERS: dict[str, tuple[type, ...]] = {"reading_ids": (list,), "reason": (str,), "message": (str,)}
 
 
 def read_header(root: Path) -> dict[str, Any]:
@@ -24,7 +56,7 @@ def read_header(root: Path) -> dict[str, Any]:
     path = root / HEADER_FILE
     if not root.is_dir():
         raise CacheError(f"{root} is not a directory; expected a cache made by `gazekit build-heatmaps`")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise CacheError(f"{root} is not a cache: it has no {HEADER_FILE}")
     header = _read_json(path)
     if header.get("format") != FORMAT:
@@ -51,6 +83,7 @@ def read_header(root: Path) -> dict[str, Any]:
             and str(shard.get("name")).isdecimal()
             for shard in header["shards"]
         )
+        and (not header["complete"] or _is_sealed(header))
     )
     if not sound:
         raise CacheError(f"{path} does not hold what format version {FORMAT_VERSION} requires")
@@ -60,18 +93,19 @@ def read_header(root: Path) -> dict[str, Any]:
 def read_shard_file(directory: Path) -> dict[str, Any]:
     """``shard.json`` of one shard, with the members a reader relies on."""
     path = directory / SHARD_FILE
-    if not path.is_file():
-        raise CacheError(f"{path} is missing")
+    if directory.is_symlink():
+        raise CacheError(f"{directory} is a link; a cache holds plain folders and files: copy it in")
     content = _read_json(path)
-    counts, rows = content.get("counts"), content.get("rows")
+    counts, rows, files = (content.get(name) for name in ("counts", "rows", "files"))
     sound = (
         content.get("format_version") == FORMAT_VERSION
         and isinstance(content.get("fingerprint"), str)
-        and isinstance(content.get("files"), dict)
+        and isinstance(files, dict)
+        and all(is_id(name) and _has(entry, {"sha256": (str,), "bytes": (int,)}) for name, entry in files.items())
         and isinstance(counts, dict)
         and all(_is_count(counts.get(name)) for name in ("rows", "fixations"))
         and isinstance(rows, list)
-        and all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows)
+        and all(_is_row(row) for row in rows)
         and sum(row.get("status") == "ok" for row in rows) == counts["rows"]
     )
     if not sound:
@@ -116,6 +150,7 @@ def map_array(path: Path, spec: ArraySpec, n: int) -> NDArray[Any]:
         Missing, not ``.npy``, another dtype (pickled objects among them), order, shape or length.
     """
     expected = (n, *spec.row_shape)
+    check_plain_file(path)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -123,8 +158,6 @@ def map_array(path: Path, spec: ArraySpec, n: int) -> NDArray[Any]:
                 raise ValueError("not version 1.0 of the npy format")
             shape, fortran_order, dtype = npy.read_array_header_1_0(file, max_header_size=_MAX_NPY_HEADER)
             start = file.tell()
-    except FileNotFoundError:
-        raise CacheError(f"{path} is missing") from None
     except OSError:
         raise
     except Exception as error:  # whatever numpy's header parser lets through on bytes it was not made for
@@ -139,9 +172,30 @@ def map_array(path: Path, spec: ArraySpec, n: int) -> NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=start, shape=expected))
 
 
+def read_readings(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
+    """The objects that bytes `start` to `stop` of ``readings.jsonl`` hold, one a line."""
+    check_plain_file(path)
+    with path.open("rb") as file:
+        file.seek(start)
+        return [_parse_json(line, path) for line in file.read(stop - start).splitlines()]
+
+
+def check_plain_file(path: Path) -> None:
+    """`CacheError` for what is missing, or is no file of its own: a link may lead anywhere, a pipe never ends."""
+    if not os.path.lexists(path):
+        raise CacheError(f"{path} is missing")
+    if path.is_symlink() or not path.is_file():
+        raise CacheError(f"{path} is not a plain file; a cache holds no links: copy the file in")
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    check_plain_file(path)
+    return _parse_json(path.read_bytes(), path)
+
+
+def _parse_json(text: bytes, path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CacheError(f"{path} is damaged: {type(error).__name__}, not the JSON that was written") from None
     if not isinstance(content, dict):
@@ -149,5 +203,42 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _is_sealed(header: dict[str, Any]) -> bool:
+    """Whether a finished ``cache.json`` holds the checksums of what it stands for."""
+    files = header.get("files")
+    checksum: dict[str, tuple[type, ...]] = {"sha256": (str,)}
+    return (
+        isinstance(files, dict)
+        and all(_has(files.get(name), checksum) for name in (MANIFEST_FILE, FAILURES_FILE))
+        and all(_has(shard, checksum) for shard in header["shards"])
+    )
+
+
+def _is_row(row: object) -> bool:
+    """Whether a row of ``shard.json`` holds what readers of a cache take for granted."""
+    return (
+        _has(row, _ROW_MEMBERS)
+        and is_id(row["id"])  # it names the files of an export
+        and all(_has(failure, _FAILURE_MEMBERS) for failure in row["failures"])
+        and (row.get("status") != "ok" or _is_ok_row(row))
+    )
+
+
+def _is_ok_row(row: dict[str, Any]) -> bool:
+    return (
+        _has(row, _OK_MEMBERS)
+        and _is_range(row["readings_bytes"])
+        and all(_is_count(row.get(name)) for name in ("n_readings", "n_fixations"))
+    )
+
+
+def _has(value: object, members: Mapping[str, tuple[type, ...]]) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and all(isinstance(value.get(k, ...), types) for k, types in members.items())
+
+
+def _is_range(value: list[Any]) -> bool:
+    return len(value) == 2 and all(_is_count(n) for n in value) and value[0] <= value[1]
+
+
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_COUNT

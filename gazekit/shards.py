@@ -151,7 +151,7 @@ def write_shard(path: Path, rows: Iterable[Row], *, specs: Mapping[str, ArraySpe
         }
         with (temporary / SHARD_FILE).open("wb") as file:
             file.write(to_json(content))
-            _sync(file)
+            sync(file)
         fsync_directory(temporary)
         temporary.rename(path)
     except BaseException:
@@ -185,7 +185,7 @@ def _fill(directory: Path, rows: Iterable[Row], specs: Mapping[str, ArraySpec]) 
             infos.append(row.info | {"row": n_ok, "readings_bytes": [start, readings.tell()]})
             n_ok += 1
             n_readings += len(row.readings)
-        _sync(readings)
+        sync(readings)
     counts = {
         "planned": len(infos),
         "rows": n_ok,
@@ -216,7 +216,7 @@ class _ArrayFile:
                     raise CacheError(f"{self._file.name}: too many rows for one shard")
                 self._file.seek(0)
                 self._file.write(header)
-                _sync(self._file)
+                sync(self._file)
         finally:
             self._file.close()
 
@@ -242,7 +242,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     try:
         with temporary.open("wb") as file:
             yield file
-            _sync(file)
+            sync(file)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -250,7 +250,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     fsync_directory(path.parent)
 
 
-def _sync(file: IO[bytes]) -> None:
+def sync(file: IO[bytes]) -> None:
+    """Bring a file's content to the disk."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,9 @@ def _damage(root: Path) -> Iterator[str]:
 
 
 def _shard_damage(root: Path, shard: str, sha256: str) -> Iterator[str]:
+    if (root / shard).is_symlink():
+        yield f"{shard}: a link, not a folder"
+        return
     wrong = list(_differs(root, f"{shard}/{SHARD_FILE}", sha256))
     yield from wrong
     if wrong:
@@ -89,7 +93,9 @@ def _shard_damage(root: Path, shard: str, sha256: str) -> Iterator[str]:
 
 def _differs(root: Path, name: str, sha256: str) -> Iterator[str]:
     path = root / name
-    if not path.is_file():
+    if not os.path.lexists(path):
         yield f"{name}: missing"
+    elif path.is_symlink() or not path.is_file():
+        yield f"{name}: not a plain file"
     elif sha256_file(path) != sha256:
         yield f"{name}: differs from its checksum"

@@ -7,6 +7,7 @@ from typing import NoReturn
 from gazekit_cli.build_heatmaps import build_heatmaps
 from gazekit_cli.compare import compare
 from gazekit_cli.console import make_app, run_app
+from gazekit_cli.export import export
 from gazekit_cli.finalize import finalize
 from gazekit_cli.fixations import fixations
 from gazekit_cli.inspect import inspect
@@ -22,6 +23,7 @@ app.command("inspect")(inspect)
 app.command("verify")(verify)
 app.command("render")(render)
 app.command("compare")(compare)
+app.command("export")(export)
 app.command("simulate")(simulate)
 
 

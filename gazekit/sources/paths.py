@@ -7,17 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gazekit.errors import InputError
+from gazekit.ids import is_id
 
 IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png")
 """Suffixes of image files, in the order in which they are looked for."""
 
-_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _PATIENT_GROUP = re.compile(r"p\d{2}")
-
-
-def is_id(text: str) -> bool:
-    """Whether `text` obeys the id rule: 1 to 128 letters, digits, ``.``, ``_``, ``-``, the first not a dot."""
-    return _ID.fullmatch(text) is not None
 
 
 def is_safe_path(path: str) -> bool:

@@ -1,0 +1,36 @@
+"""``gazekit export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gazekit_cli.console import progress, summary
+
+
+def export(
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory to make.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="png, npy, zarr, webdataset or bids.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Write a cache in the format of another tool; OUT appears when all of it is written.
+
+    png: 8-bit images, 16-bit heatmaps, tables. npy: one dense array a file. zarr: a zarr v3 group. webdataset: tar
+    files. bids: eye-tracking BIDS.
+
+    Example:
+
+    ```
+    gazekit export out/cache out/pictures --to png
+    ```
+    """
+    from gazekit.cache import open_cache
+    from gazekit.export import export_cache
+
+    opened = open_cache(cache)
+    with progress("exporting", len(opened), "rows") as advance:
+        rows = export_cache(opened, out, to=to, on_row=advance)
+    summary({"rows": rows, "format": to, "directory": str(out)}, as_json=as_json, title="export")

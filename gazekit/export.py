@@ -1,0 +1,87 @@
+"""A cache in the formats of other tools: ``gazekit export``. All of it appears at once, or nothing does.
+
+Every format is read back by an independent reader in the tests. What leaves is what a row is (ids, split, view,
+sizes), its arrays and its fixations; transcripts, labels and messages stay in the cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gazekit.errors import InputError
+from gazekit.export_files import write_npy, write_png, write_webdataset
+from gazekit.export_zarr import write_zarr
+from gazekit.locks import hold
+from gazekit.shards import fsync_directory
+
+if TYPE_CHECKING:
+    from gazekit.cache import PriorCache
+
+FORMATS: dict[str, Callable[[PriorCache, Path, Callable[[int], None]], None]] = {
+    "png": write_png,
+    "npy": write_npy,
+    "zarr": write_zarr,
+    "webdataset": write_webdataset,
+}
+"""Name of a format, as ``--to`` takes it, to the function that fills an empty directory with it."""
+
+
+def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int], None] | None = None) -> int:
+    """Write a cache in another format.
+
+    Parameters
+    ----------
+    cache : PriorCache
+    out : Path
+        A directory that does not exist yet, or is empty; it appears, whole, when everything is written.
+    to : str
+        A key of `FORMATS`.
+    on_row : callable, optional
+        Told the number of rows written so far.
+
+    Returns
+    -------
+    int
+        Number of rows written.
+
+    Raises
+    ------
+    InputError
+        Unknown format; `out` holds something, or lies inside the cache; the format needs a package that is missing.
+    CacheError
+        The cache is damaged, or another process writes the same export.
+    OSError
+        The system refused; nothing is left behind.
+    """
+    if to not in FORMATS:
+        raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
+    if out.resolve().is_relative_to(cache.path.resolve()):
+        raise InputError(f"{out} lies inside the cache; name another directory")
+    with _new_directory(out) as directory:
+        FORMATS[to](cache, directory, on_row or (lambda done: None))
+    return len(cache)
+
+
+@contextmanager
+def _new_directory(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` to fill, which takes its name at the end; removed if anything goes wrong."""
+    out = out.absolute()
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise InputError(f"{out} is there already; an export never overwrites: remove it, or name another directory")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    with hold(out.with_name(f".{out.name}.lock"), str(out)):
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed export
+        temporary.mkdir()
+        try:
+            yield temporary
+            fsync_directory(temporary)
+            temporary.replace(out)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        fsync_directory(out.parent)
