@@ -19,6 +19,8 @@ _EXPORTS = {
     "filter_fixations": "fixations",
     "detect_fixations": "events",
     "detect_blinks": "events",
+    "reading_quality": "quality",
+    "dataset_quality": "quality_report",
     "Screen": "geometry",
     "ImageFrame": "geometry",
     "PatchGrid": "geometry",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from gazekit.geometry import ImageFrame, PatchGrid, Screen
     from gazekit.image import read_image
     from gazekit.prior import Prior, gaussians, heatmap, patch_relevance
+    from gazekit.quality import reading_quality
+    from gazekit.quality_report import dataset_quality
     from gazekit.reading import FIXATION_COLUMNS, Reading, Readings
     from gazekit.relevance import partition
     from gazekit.sources.images import read_images

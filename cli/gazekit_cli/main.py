@@ -11,6 +11,7 @@ from gazekit_cli.export import export
 from gazekit_cli.finalize import finalize
 from gazekit_cli.fixations import fixations
 from gazekit_cli.inspect import inspect
+from gazekit_cli.quality import quality
 from gazekit_cli.render import render
 from gazekit_cli.simulate import simulate
 from gazekit_cli.verify import verify
@@ -23,6 +24,7 @@ app.command("inspect")(inspect)
 app.command("verify")(verify)
 app.command("render")(render)
 app.command("compare")(compare)
+app.command("quality")(quality)
 app.command("export")(export)
 app.command("simulate")(simulate)
 
