@@ -38,6 +38,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 _PLAIN_NUMBER = frozenset("0123456789.+-eE")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 _NOT_CSV: tuple[tuple[bytes, str], ...] = (
@@ -180,6 +181,8 @@ def read_table(
     name: str | None = None,
     refuse: Refuse = InputError,
     may_be_empty: bool = False,
+    separator: str = ",",
+    rename: Callable[[str], str] = str,
 ) -> Table:
     """Read a whole table as text.
 
@@ -196,6 +199,10 @@ def read_table(
         Message to the error to raise: `InputError`, or `bad_table` for the file of one reading.
     may_be_empty : bool
         Whether a header without rows is a table.
+    separator : str
+        Between the cells: a comma, or a tab.
+    rename : callable
+        Column name as the file writes it to the name it is known by, such as ``TIME(<date>)`` to ``TIME``.
 
     Returns
     -------
@@ -204,8 +211,8 @@ def read_table(
     name = name or str(path)
     fixes: dict[str, int] = {}
     with _open(path, name, refuse) as file:
-        records = _records(file, name, refuse, fixes)
-        header = _header(records, required, name, refuse)
+        records = _records(file, name, refuse, fixes, separator)
+        header = _header(records, required, name, refuse, separator, rename)
         kept = [(k, column) for k, column in enumerate(header) if column in required or column in optional]
         lines: list[int] = []
         rows: list[list[str]] = []
@@ -315,9 +322,15 @@ def _open(path: Path, name: str, refuse: Refuse) -> BinaryIO:
     return file
 
 
-def _records(file: BinaryIO, name: str, refuse: Refuse, fixes: dict[str, int]) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    file: BinaryIO,
+    name: str,
+    refuse: Refuse,
+    fixes: dict[str, int],
+    separator: str = ",",
+) -> Iterator[tuple[int, list[str]]]:
     """Each record with the line it begins on, the header first; what was passed over is added to `fixes`."""
-    reader = csv.reader(_lines(file, name, refuse, fixes), strict=True)
+    reader = csv.reader(_lines(file, name, refuse, fixes), strict=True, delimiter=separator)
     while True:
         line = reader.line_num + 1
         try:
@@ -357,16 +370,24 @@ def _lines(file: BinaryIO, name: str, refuse: Refuse, fixes: dict[str, int]) -> 
 
 
 def _header(
-    records: Iterator[tuple[int, list[str]]], required: Collection[str], name: str, refuse: Refuse
+    records: Iterator[tuple[int, list[str]]],
+    required: Collection[str],
+    name: str,
+    refuse: Refuse,
+    separator: str = ",",
+    rename: Callable[[str], str] = str,
 ) -> list[str]:
     _, header = next(records, (0, None))
     if header is None:
         raise refuse(f"{name}: the file is empty; download it again")
+    header = [rename(column) for column in header]
     missing = [column for column in required if column not in header]
     if missing:
-        for separator, called in ((";", "semicolons"), ("\t", "tabs")):
-            if len(",".join(header).split(separator)) > len(header):
-                raise refuse(f"{name}: separated by {called}; expected commas, and decimal points; save it as CSV so")
+        for other, called in _SEPARATORS.items():
+            if other != separator and len(separator.join(header).split(other)) > len(header):
+                raise refuse(
+                    f"{name}: separated by {called}; expected {_SEPARATORS[separator]}, and decimal points; save it so"
+                )
         raise refuse(f"{name}: missing column {_list(missing)}; found {_list(header)}")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
