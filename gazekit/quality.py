@@ -209,7 +209,7 @@ def _sample_figures(samples: pd.DataFrame, reading: Reading, screen: Screen | No
     samples = clean_samples(samples)
     time = column(samples, "time_s")
     xy = np.column_stack([column(samples, name) for name in POSITION])
-    seen: NDArray[np.bool_] = np.isfinite(xy).all(axis=1)
+    seen: NDArray[np.bool_] = np.asarray(np.isfinite(xy).all(axis=1))
     if len(time) < 2 or not seen.any():
         return {"samples": rows, "data_loss": 1.0 - float(seen.mean())}
     steps = np.diff(time)
