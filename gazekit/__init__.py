@@ -17,6 +17,12 @@ _EXPORTS = {
     "Prior": "prior",
     "partition": "relevance",
     "filter_fixations": "fixations",
+    "Window": "windows",
+    "spoken_windows": "windows",
+    "time_slices": "windows",
+    "window_weights": "windows",
+    "sample_weights": "samples",
+    "samples_as_fixations": "samples",
     "detect_fixations": "events",
     "detect_blinks": "events",
     "reading_quality": "quality",
@@ -60,8 +66,10 @@ if TYPE_CHECKING:
     from gazekit.quality_report import dataset_quality
     from gazekit.reading import FIXATION_COLUMNS, Reading, Readings
     from gazekit.relevance import partition
+    from gazekit.samples import sample_weights, samples_as_fixations
     from gazekit.sources.images import read_images
     from gazekit.sources.reflacx import read_reflacx
+    from gazekit.windows import Window, spoken_windows, time_slices, window_weights
 
 
 def __getattr__(name: str) -> Any:

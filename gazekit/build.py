@@ -55,6 +55,8 @@ def build_heatmaps(
     grid: tuple[int, int] = (14, 14),
     heatmap_size: int = 224,
     per: str = "image",
+    gaze: str = "fixations",
+    window: str = "whole",
     windowing: str = "dicom",
     keep_no_gaze: bool = False,
     shard_size: int = 512,
@@ -79,7 +81,7 @@ def build_heatmaps(
         Where the image paths of the readings are looked for.
     out : path
         The cache: new, empty, or one of the same parameters and inputs.
-    sigma_dva, image_size, grid, heatmap_size, per, windowing, keep_no_gaze, shard_size, limit
+    sigma_dva, image_size, grid, heatmap_size, per, gaze, window, windowing, keep_no_gaze, shard_size, limit
         As in `gazekit.plan.plan_cache`.
     workers : int, optional
         Processes; default one a core, but no more than one for each 32 rows: a process takes seconds to start.
@@ -116,6 +118,8 @@ def build_heatmaps(
         grid=grid,
         heatmap_size=heatmap_size,
         per=per,
+        gaze=gaze,
+        window=window,
         windowing=windowing,
         keep_no_gaze=keep_no_gaze,
         shard_size=shard_size,

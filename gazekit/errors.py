@@ -12,6 +12,7 @@ REASONS: dict[str, str] = {
     "no_gaze": "the reading has no gaze, or its gaze was discarded by the data set's authors",
     "empty_map": "no usable fixation, or next to no gaze mass inside the image",
     "zero_duration": "the fixations have a total duration of zero",
+    "no_transcript": "the reading has no transcript to cut into sentences",
     "bad_id": "an id breaks the id rule",
     # the image file
     "missing_image": "no image file was found for this id",

@@ -6,18 +6,22 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gazekit.errors import InputError
+from gazekit.errors import InputError, RecordError
 from gazekit.shards import FORMAT, FORMAT_VERSION, array_specs, sha256_file, shard_name, to_json
 
 if TYPE_CHECKING:
     from gazekit.reading import Entry, Reading, Readings
+    from gazekit.windows import Window
 
 PER = ("image", "reading")
+GAZE = ("fixations", "samples")
+WINDOWS = ("whole", "sentences")
 MAX_IMAGE_SIZE = 8192
 
 _PACKAGES = (
@@ -43,7 +47,11 @@ class Parameters:
     ----------
     dataset : str
     per : "image" or "reading"
-        What a row is.
+        What a row is; with a window of sentences each row is of one reading.
+    gaze : "fixations" or "samples"
+        What the heatmap is made of; samples weigh ``min(time to the next valid one, 2 nominal periods)``.
+    window : "whole" or "sentences"
+        Gaze of the whole reading, or a row for each sentence of it with the gaze of `spoken_windows`.
     sigma_dva : float
         Spread of a fixation, degrees of visual angle.
     image_size : int
@@ -54,13 +62,15 @@ class Parameters:
     windowing : str
         How an image is shown: a key of `gazekit.windowing.WINDOWINGS`.
     keep_no_gaze : bool
-        Keep images without gaze as rows without fixations.
+        Keep images, and sentences, without gaze as rows without fixations.
     shard_size : int
         Ids a shard.
     """
 
     dataset: str
     per: str = "image"
+    gaze: str = "fixations"
+    window: str = "whole"
     sigma_dva: float = 1.0
     image_size: int = 256
     grid: tuple[int, int] = (14, 14)
@@ -79,8 +89,9 @@ class Parameters:
         for n in self.grid:
             _check_range("grid", n, 1, self.image_size)
         _check_range("shard_size", self.shard_size, 1, 1_000_000)
-        if self.per not in PER:
-            raise InputError(f"per must be one of {', '.join(PER)}, got {self.per!r}")
+        _check_choice("per", self.per, PER)
+        _check_choice("gaze", self.gaze, GAZE)
+        _check_choice("window", self.window, WINDOWS)
         check_windowing(self.windowing)
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +103,8 @@ class Parameters:
 class RowTask:
     """One row to make: its id, the index entries behind it, and the image file found for it.
 
-    `image_file` is relative to the image root, None where no file was found; `image_bytes` is its size.
+    `image_file` is relative to the image root, None where no file was found; `image_bytes` is its size. `window` is
+    the span of time whose gaze counts, None for the whole reading.
     """
 
     id: str
@@ -100,6 +112,7 @@ class RowTask:
     entries: tuple[Entry, ...]
     image_file: str | None
     image_bytes: int
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +184,8 @@ def plan_cache(
     grid: tuple[int, int] = (14, 14),
     heatmap_size: int = 224,
     per: str = "image",
+    gaze: str = "fixations",
+    window: str = "whole",
     windowing: str = "dicom",
     keep_no_gaze: bool = False,
     shard_size: int = 512,
@@ -178,13 +193,17 @@ def plan_cache(
 ) -> Plan:
     """Decide every row and shard of a cache, without opening an image.
 
+    For a window of sentences every reading is read, because its transcript decides its rows: ``<reading_id>.s00``,
+    ``.s01`` and so on, in the order of `gazekit.spoken_windows`. A reading without one has a row of its own id, which
+    says why it cannot be used.
+
     Parameters
     ----------
     readings : Readings
         A source's index.
     images_root : Path
         Where the image paths of the index are looked for.
-    sigma_dva, image_size, grid, heatmap_size, per, windowing, keep_no_gaze, shard_size
+    sigma_dva, image_size, grid, heatmap_size, per, gaze, window, windowing, keep_no_gaze, shard_size
         As in `Parameters`. A source of images that nobody read keeps its images without gaze by itself.
     limit : int, optional
         Only the first `limit` ids, in sorted order.
@@ -197,7 +216,9 @@ def plan_cache(
     """
     parameters = Parameters(
         dataset=readings.dataset,
-        per=per,
+        per="reading" if window == "sentences" else per,
+        gaze=gaze,
+        window=window,
         sigma_dva=sigma_dva,
         image_size=image_size,
         grid=grid,
@@ -212,12 +233,15 @@ def plan_cache(
         raise InputError(f"the image root {images_root} is not a directory")
     if not readings.entries:
         raise InputError(f"the {readings.dataset} data set has no rows, so there is nothing to build")
-    _check_splits(readings.entries)
-    groups = _group(readings.entries, per)
-    chosen = sorted(groups)[:limit]
-    files = _find_images((entry for id_ in chosen for entry in groups[id_]), images_root)
+    groups = _group(readings.entries, parameters.per)
+    rows: dict[str, tuple[list[Entry], Window | None]] = {id_: (groups[id_], None) for id_ in sorted(groups)[:limit]}
+    if window == "sentences":
+        rows = _by_sentence(readings, rows)
+    chosen = {id_: rows[id_] for id_ in sorted(rows)[:limit]}
+    files = _find_images((entry for entries, _ in chosen.values() for entry in entries), images_root)
     tasks = tuple(
-        RowTask(id_, groups[id_][0].image_id, tuple(groups[id_]), *files[groups[id_][0].image_id]) for id_ in chosen
+        RowTask(id_, entries[0].image_id, tuple(entries), *files[entries[0].image_id], window=span)
+        for id_, (entries, span) in chosen.items()
     )
     return Plan(parameters, tasks, readings.load, images_root, readings.digest())
 
@@ -257,16 +281,26 @@ def _group(entries: Sequence[Entry], per: str) -> dict[str, list[Entry]]:
     return groups
 
 
-def _check_splits(entries: Iterable[Entry]) -> None:
-    split_of: dict[str, str] = {}
-    for entry in entries:
-        if entry.patient_id is not None and entry.split is not None:
-            first = split_of.setdefault(entry.patient_id, entry.split)
-            if first != entry.split:
-                raise InputError(
-                    f"patient of image {entry.image_id} is in the splits {first!r} and {entry.split!r}: "
-                    "training on this would leak; correct the table"
-                )
+def _by_sentence(
+    readings: Readings, rows: Mapping[str, tuple[list[Entry], Window | None]]
+) -> dict[str, tuple[list[Entry], Window | None]]:
+    """Rows of readings to rows of sentences; a reading without a sentence keeps its own, which then says why."""
+    from gazekit.sources.paths import check_id
+    from gazekit.windows import spoken_windows
+
+    cut: dict[str, tuple[list[Entry], Window | None]] = {}
+    for id_, (entries, _) in rows.items():
+        windows: list[Window] = []
+        if entries[0].reading_id is not None:
+            with suppress(RecordError):  # met again, and listed, when its row is made
+                transcript = readings.load(entries[0]).transcript
+                windows = [] if transcript is None else spoken_windows(transcript)
+        for k, window in enumerate(windows or [None]):
+            new = id_ if window is None else check_id(f"{id_}.s{k:02d}", "id of a sentence")
+            if new in cut:
+                raise InputError(f"{new} is the id of a sentence and of another reading; rename the reading")
+            cut[new] = (entries, window)
+    return cut
 
 
 def _find_images(entries: Iterable[Entry], images_root: Path) -> dict[str, tuple[str | None, int]]:
@@ -331,6 +365,11 @@ def _package_versions() -> dict[str, str]:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InputError(f"{name} must be from {low} to {high}, got {value}")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _plain(value: Any) -> str:

@@ -96,6 +96,7 @@ class Entry:
 
     `reading_id` is None for an image that nobody read. `image_path` is relative to the image root, as published.
     `image_shape` is None where only the image file knows it. `discarded`: the data set's authors withdrew the gaze.
+    `refused`: reason and message where the index already found that the reading cannot be used.
     """
 
     image_id: str
@@ -107,6 +108,7 @@ class Entry:
     phase: str | None = None
     image_shape: tuple[int, int] | None = None
     discarded: bool = False
+    refused: tuple[str, str] | None = None
 
 
 class Readings(Sequence[Reading]):
@@ -128,6 +130,11 @@ class Readings(Sequence[Reading]):
         when a cache is planned, because it reads every table.
     notes : sequence of str
         What was odd in the tables, once each.
+
+    Raises
+    ------
+    InputError
+        A reading id occurs twice, or a patient is in two splits.
     """
 
     def __init__(
@@ -149,6 +156,7 @@ class Readings(Sequence[Reading]):
         self._by_id = {e.reading_id: e for e in self._with_gaze}
         if len(self._by_id) != len(self._with_gaze):
             raise InputError(f"{dataset}: reading ids are not unique")
+        _check_splits(dataset, self.entries)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -188,6 +196,20 @@ class Readings(Sequence[Reading]):
 
     def __repr__(self) -> str:
         return f"Readings({self.dataset!r}, {len(self)} readings of {len({e.image_id for e in self.entries})} images)"
+
+
+def _check_splits(dataset: str, entries: Sequence[Entry]) -> None:
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.patient_id is None or entry.split is None:
+            continue
+        other = first.setdefault(entry.patient_id, entry)
+        if other.split != entry.split:
+            raise InputError(
+                f"{dataset}: patient {entry.patient_id} is in split {other.split!r} "
+                f"({other.reading_id or other.image_id}) and in {entry.split!r} "
+                f"({entry.reading_id or entry.image_id}): training on this would leak; correct the table"
+            )
 
 
 def _nearest(key: str, ids: Sequence[str]) -> str:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gazekit.errors import RecordError
+from gazekit.gaze import Gaze, Looks, dwell, fixation_rows, load_looks, off_image_share, place_gaze
 from gazekit.geometry import ImageFrame, PatchGrid
 from gazekit.plan import Parameters, RowTask
-from gazekit.reading import TIMES
 from gazekit.shards import FIXATION_FIELDS, Row
 
 if TYPE_CHECKING:
@@ -24,19 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gazekit.reading import Entry, Reading
+    from gazekit.windows import Window
 
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./\\-])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'\",;:()]+[/\\])+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Gaze:
-    """One usable reading: its Gaussians with weights that sum to 1 inside the image, and its times."""
-
-    entry: Entry
-    reading: Reading | None
-    gaussians: NDArray[np.float64]
-    times: NDArray[np.float64]
-    mass_share: float | None
 
 
 def make_row(task: RowTask, *, load: Callable[[Entry], Reading], images_root: Path, parameters: Parameters) -> Row:
@@ -77,16 +67,19 @@ def crashed_row(task: RowTask, timed_out: bool, *, parameters: Parameters) -> Ro
 
 
 def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path, parameters: Parameters) -> Row:
+    refused = [_failure(RecordError(*entry.refused), [entry]) for entry in task.entries if entry.refused is not None]
+    if refused and len(refused) == len(task.entries):
+        return _skipped(task, parameters, refused)
     if task.image_file is None:
         names = ", ".join(sorted({entry.image_path for entry in task.entries}))
         message = f"no image file for {names} under the image root, nor {task.image_id}.dcm, .jpg, .jpeg or .png"
         return _skipped(task, parameters, [_failure(RecordError("missing_image", message), task.entries)])
 
     failures: list[dict[str, Any]] = []
-    loaded: list[tuple[Entry, Reading | None]] = []
+    loaded: list[Looks] = []
     for entry in task.entries:
         try:
-            loaded.append((entry, _load(entry, load, parameters)))
+            loaded.append(load_looks(entry, task, load=load, parameters=parameters))
         except RecordError as error:
             failures.append(_failure(error, [entry], images_root))
     if not loaded:
@@ -95,28 +88,28 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
     try:
         image, frame, facts = _read_image(images_root / task.image_file, parameters)
     except RecordError as error:
-        return _skipped(task, parameters, [*failures, _failure(error, [e for e, _ in loaded], images_root)])
+        return _skipped(task, parameters, [*failures, _failure(error, [looks.entry for looks in loaded], images_root)])
 
-    gaze: list[_Gaze] = []
-    for entry, reading in loaded:
+    gaze: list[Gaze] = []
+    for looks in loaded:
         try:
-            gaze.append(_gaze(entry, reading, frame, parameters))
+            gaze.append(place_gaze(looks, frame, parameters))
         except RecordError as error:
-            failures.append(_failure(error, [entry], images_root))
+            failures.append(_failure(error, [looks.entry], images_root))
     if not gaze:
         return _skipped(task, parameters, failures)
 
-    read = [g for g in gaze if g.entry.reading_id is not None]
+    read = [g for g in gaze if g.looks.entry.reading_id is not None]
     with_gaze = sum(len(g.gaussians) > 0 for g in read)
     fixations = np.concatenate(
-        [np.zeros((0, len(FIXATION_FIELDS))), *(_fixation_rows(g, i, max(with_gaze, 1)) for i, g in enumerate(read))]
+        [np.zeros((0, len(FIXATION_FIELDS))), *(fixation_rows(g, i, max(with_gaze, 1)) for i, g in enumerate(read))]
     )
     try:
         maps, factor = _maps(fixations[:, :9], frame, parameters)
     except RecordError as error:
-        return _skipped(task, parameters, [*failures, _failure(error, [g.entry for g in gaze], images_root)])
+        return _skipped(task, parameters, [*failures, _failure(error, [g.looks.entry for g in gaze], images_root)])
     info = _info(task, parameters) | {
-        "reading_ids": [g.entry.reading_id for g in read],
+        "reading_ids": [g.looks.entry.reading_id for g in read],
         "status": "ok",
         "reason": None,
         "view": _first(entry.view for entry in task.entries) or facts.get("ViewPosition"),
@@ -124,8 +117,8 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
         "height": frame.height,
         "n_readings": with_gaze,
         "n_fixations": len(fixations),
-        "off_image_share": _off_image_share(read, frame),
-        "dwell_s": _dwell(read),
+        "off_image_share": off_image_share(read, frame),
+        "dwell_s": dwell(read),
         "heatmap_factor": factor,
         "image": plain(facts),
         "counts": dict(sorted(_counts(read).items())),
@@ -133,25 +126,7 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
         "failures": failures,
     }
     arrays: dict[str, NDArray[Any]] = {"image": image, "frame": frame.to_array(), **maps}
-    return Row(info, arrays, fixations, tuple(_describe(g, frame) for g in read))
-
-
-def _load(entry: Entry, load: Callable[[Entry], Reading], parameters: Parameters) -> Reading | None:
-    """The reading of an entry; None for an image that is kept without gaze and has no readable reading."""
-    if entry.reading_id is None:
-        if not parameters.keep_no_gaze:
-            raise RecordError("no_gaze", "nobody read this image; --keep-no-gaze keeps it without gaze")
-        return None
-    try:
-        reading = load(entry)
-    except RecordError as error:
-        if error.reason == "no_gaze" and parameters.keep_no_gaze:
-            return None
-        raise
-    if len(reading.fixations) == 0 and not parameters.keep_no_gaze:
-        why = "the gaze was discarded by the data set's authors" if entry.discarded else "it has no fixation"
-        raise RecordError("no_gaze", f"{why}; --keep-no-gaze keeps the image without gaze")
-    return reading
+    return Row(info, arrays, fixations, tuple(_describe(g, frame, task.window) for g in read))
 
 
 def _read_image(path: Path, parameters: Parameters) -> tuple[NDArray[np.uint8], ImageFrame, dict[str, Any]]:
@@ -160,39 +135,6 @@ def _read_image(path: Path, parameters: Parameters) -> tuple[NDArray[np.uint8], 
     loaded = load_image(path, windowing=parameters.windowing)
     fitted, frame = fit_image(loaded.pixels, parameters.image_size)
     return np.rint(fitted * 255).astype(np.uint8), frame, dict(loaded.facts)
-
-
-def _gaze(entry: Entry, reading: Reading | None, frame: ImageFrame, parameters: Parameters) -> _Gaze:
-    """Gaussians of one reading, with weights divided by its mass inside the image."""
-    from gazekit.prior import gaussians, total_mass
-
-    shape = entry.image_shape if reading is None else reading.image_shape
-    if shape is not None and tuple(shape) != (frame.height, frame.width):
-        raise RecordError(
-            "size_mismatch",
-            f"the table says {shape[1]} x {shape[0]} pixels, the image file has {frame.width} x {frame.height}; "
-            "its fixations would fall on the wrong places",
-        )
-    if reading is None or len(reading.fixations) == 0:
-        return _Gaze(entry, reading, np.zeros((0, 9)), np.zeros((0, 2)), None)
-    shape = (frame.height, frame.width)
-    rows = gaussians(reading.fixations, image_shape=shape, sigma_dva=parameters.sigma_dva)
-    mass = total_mass(rows, shape)
-    share = mass / float(rows[:, 4].sum())
-    rows[:, 4] /= mass
-    # one column at a time: selecting two from a data frame costs more than the mathematics of a reading
-    times = np.stack([reading.fixations[name].to_numpy(np.float64) for name in TIMES], axis=1)
-    return _Gaze(entry, reading, rows, times, share)
-
-
-def _fixation_rows(gaze: _Gaze, index: int, readings: int) -> NDArray[np.float64]:
-    """(F, 12) rows of ``fixations.npy``; the weight is the reading's share of the mean of `readings` maps."""
-    rows = np.empty((len(gaze.gaussians), len(FIXATION_FIELDS)))
-    rows[:, :9] = gaze.gaussians
-    rows[:, 4] /= readings
-    rows[:, 9] = index
-    rows[:, 10:] = gaze.times
-    return rows
 
 
 def _maps(
@@ -249,21 +191,19 @@ def _without_folders(text: str) -> str:
     return _ABSOLUTE_PATH.sub("", " ".join(text.split()))
 
 
-def _counts(gaze: Iterable[_Gaze]) -> Counter[str]:
+def _counts(gaze: Iterable[Gaze]) -> Counter[str]:
     """What was dropped, clipped or replaced while the readings were read, by reason."""
-    counts: Counter[str] = Counter()
-    for g in gaze:
-        counts.update({} if g.reading is None else dict(g.reading.counts))
-    return counts
+    return sum((g.looks.counts for g in gaze), Counter())
 
 
-def _warnings(gaze: _Gaze) -> list[str]:
-    return [] if gaze.reading is None else [_without_folders(warning) for warning in gaze.reading.warnings]
+def _warnings(gaze: Gaze) -> list[str]:
+    reading = gaze.looks.reading
+    return [] if reading is None else [_without_folders(warning) for warning in reading.warnings]
 
 
-def _describe(gaze: _Gaze, frame: ImageFrame) -> dict[str, Any]:
+def _describe(gaze: Gaze, frame: ImageFrame, window: Window | None) -> dict[str, Any]:
     """One line of ``readings.jsonl``; null where the source has nothing."""
-    entry, reading = gaze.entry, gaze.reading
+    entry, reading = gaze.looks.entry, gaze.looks.reading
     described: dict[str, Any] = {
         "reading_id": entry.reading_id,
         "reader_id": None,
@@ -272,9 +212,10 @@ def _describe(gaze: _Gaze, frame: ImageFrame) -> dict[str, Any]:
         "patient_id": entry.patient_id,
         "split": entry.split,
         "n_fixations": len(gaze.gaussians),
-        "dwell_s": _dwell([gaze]),
-        "off_image_share": _off_image_share([gaze], frame),
+        "dwell_s": dwell([gaze]),
+        "off_image_share": off_image_share([gaze], frame),
         "mass_share": gaze.mass_share,
+        "window": None if window is None else dataclasses.asdict(window),
         "transcript": None,
         "boxes": None,
         "ellipses": None,
@@ -300,27 +241,6 @@ def _records(table: pd.DataFrame | None) -> list[dict[str, Any]] | None:
         if table is None
         else [dict(zip(table.columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]
     )
-
-
-def _durations(gaze: Iterable[_Gaze]) -> NDArray[np.float64]:
-    times = np.concatenate([np.zeros((0, 2)), *(g.times for g in gaze)])
-    durations: NDArray[np.float64] = times[:, 1] - times[:, 0]
-    return durations
-
-
-def _dwell(gaze: Iterable[_Gaze]) -> float:
-    return float(_durations(gaze).sum())
-
-
-def _off_image_share(gaze: list[_Gaze], frame: ImageFrame) -> float | None:
-    """Share of the fixation time spent with the centre of gaze outside the image; None without gaze."""
-    durations = _durations(gaze)
-    total = float(durations.sum())
-    if total <= 0:
-        return None
-    x, y = np.concatenate([g.gaussians for g in gaze])[:, :2].T
-    inside = (x >= -0.5) & (x < frame.width - 0.5) & (y >= -0.5) & (y < frame.height - 0.5)
-    return float(durations[~inside].sum()) / total
 
 
 def _first(values: Iterable[str | None]) -> str | None:

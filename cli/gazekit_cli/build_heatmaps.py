@@ -28,6 +28,12 @@ def build_heatmaps(
     grid: Annotated[str, typer.Option(metavar="N|RxC", help="Patches of the stored relevance.")] = "14",
     heatmap_size: Annotated[int, typer.Option(help="Side of the stored heatmap; 0 for none.")] = 224,
     per: Annotated[str, typer.Option(help="A row is an image (readers averaged) or a reading.")] = "image",
+    gaze: Annotated[
+        str, typer.Option("--from", help="fixations, or samples: raw gaze, weighed by time.")
+    ] = "fixations",
+    window: Annotated[
+        str, typer.Option(help="whole, or sentences: a row for each sentence of each reading, <reading_id>.s00 on.")
+    ] = "whole",
     windowing: Annotated[str, typer.Option(help="dicom, reflacx, percentile or mimic-jpg.")] = "dicom",
     workers: Annotated[
         int | None, typer.Option(help="Worker processes; default one a core.", show_default=False)
@@ -76,6 +82,8 @@ def build_heatmaps(
             grid=parse_grid(grid),
             heatmap_size=heatmap_size,
             per=per,
+            gaze=gaze,
+            window=window,
             windowing=windowing,
             keep_no_gaze=keep_no_gaze,
             shard_size=shard_size,

@@ -170,7 +170,6 @@ def _check_entries(entries: Sequence[Entry]) -> None:
     """What must agree across rows and phases."""
     readings: set[str] = set()
     images: dict[str, Entry] = {}
-    patients: dict[str, Entry] = {}
     for entry in entries:
         reading_id = str(entry.reading_id)
         if reading_id in readings:
@@ -183,12 +182,6 @@ def _check_entries(entries: Sequence[Entry]) -> None:
                     f"REFLACX metadata: {same.reading_id} and {reading_id} are of one image, {entry.image_id}, but "
                     f"differ in {name}: {getattr(same, name)} and {getattr(entry, name)}; correct the table"
                 )
-        other = patients.setdefault(str(entry.patient_id), entry)
-        if other.split != entry.split:
-            raise InputError(
-                f"REFLACX metadata: patient {entry.patient_id} is in split {other.split!r} ({other.reading_id}) and "
-                f"in {entry.split!r} ({reading_id}): training on this would leak; correct the table"
-            )
     check_case(sorted(readings), "REFLACX metadata")
     check_case(sorted(images), "REFLACX metadata")
 
