@@ -59,6 +59,38 @@ def check_box(crop: tuple[float, float, float, float]) -> Box:
     return box[0], box[1], box[2], box[3]
 
 
+def range_edges(box: tuple[float, float, float, float]) -> Box:
+    """Edges of a half-open range of pixel indices (x0, y0, x1, y1): half a pixel before each."""
+    return box[0] - 0.5, box[1] - 0.5, box[2] - 0.5, box[3] - 0.5
+
+
+def shares_to_px(points: ArrayLike, size: tuple[float, float]) -> NDArray[np.float64]:
+    """(..., 2) shares of a (width, height) counted from its top left corner, to its pixels."""
+    return np.asarray(np.asarray(points, np.float64) * size - 0.5)
+
+
+def placed_rectangle(image_shape: tuple[int, int], screen_px: tuple[int, int], placement: str = "fit") -> Box:
+    """Where an image is drawn on a screen, centred.
+
+    Parameters
+    ----------
+    image_shape : (H, W)
+    screen_px : (width, height)
+    placement : {"fit", "centre", "stretch"}
+        As large as fits with its aspect; one image pixel a screen pixel; over the whole screen.
+
+    Returns
+    -------
+    (x0, y0, x1, y1) : tuple of float
+        Half-open range of screen pixels, not rounded to whole ones.
+    """
+    height, width = check_image_shape(image_shape)
+    scale = min(screen_px[0] / width, screen_px[1] / height) if placement == "fit" else 1.0
+    w, h = screen_px if placement == "stretch" else (width * scale, height * scale)
+    x0, y0 = (screen_px[0] - w) / 2, (screen_px[1] - h) / 2
+    return x0, y0, x0 + w, y0 + h
+
+
 def containing_pixels(points: ArrayLike) -> NDArray[np.int64]:
     """The pixel that holds each point: (..., 2) x, y to (..., 2) column, row.
 

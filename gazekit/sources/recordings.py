@@ -1,0 +1,234 @@
+"""Files of an eye tracker to readings of images, whatever the maker.
+
+A tracker's module says how one file becomes a `Recording`; here the files are listed, the image of each trial is named,
+and the index is made. Each file is parsed once to know its trials, and again, once a process, when they are loaded.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from gazekit.errors import InputError, RecordError
+from gazekit.geometry import Screen
+from gazekit.ids import is_id
+from gazekit.reading import Entry, Readings
+from gazekit.sources.parsed_files import ParsedFiles
+from gazekit.sources.paths import check_case, is_safe_path
+from gazekit.sources.recording import Recording, Trial
+from gazekit.sources.recording_reading import Place, RecordingSource, check_screen, load_trial
+from gazekit.sources.spec import Spec, Stimulus, merged_screen, read_spec
+from gazekit.sources.trial_units import check_trial_units
+
+
+def read_recordings(
+    root: str | Path,
+    *,
+    dataset: str,
+    parse: Callable[[Path], Recording],
+    suffixes: Sequence[str],
+    companions: Sequence[str] = (),
+    images: str | Path | None = None,
+    spec: str | Path | Spec | None = None,
+    screen: Screen | None = None,
+) -> Readings:
+    """Open the files of an eye tracker.
+
+    Parameters
+    ----------
+    root : path
+        A file, or a folder that is searched at any depth. Hidden files and folders are ignored.
+    dataset : str
+        Name of the source.
+    parse : callable
+        Path of a file to its `Recording`; picklable. Raises `RecordError` (``bad_table``) for a file that cannot be
+        read, which costs that file, or `InputError`, which ends everything.
+    suffixes : sequence of str
+        Ends of the names of the files to parse, in lower case; the names may have any case.
+    companions : sequence of str
+        Ends of the names of other files that `parse` reads: they count for the digest.
+    images : path, optional
+        Where the images lie. Without it the image of every trial is the screen itself.
+    spec : path or Spec, optional
+        See `gazekit.sources.spec`.
+    screen : Screen, optional
+        Counts in place of the spec's ``[screen]``.
+
+    Returns
+    -------
+    Readings
+        One a trial. The reading id is the path of the file under `root` without its suffix, slashes turned into dots,
+        and, where the trials of a file have names, ``.<trial>``. The image is that of the ``[[stimulus]]`` of the
+        trial's stimulus, or else the one called as the stimulus without its suffix; a file that names no stimulus is
+        taken to be called as its image.
+
+    Raises
+    ------
+    InputError
+        No such file or folder, none to parse, or none that can be parsed; a name that cannot be an id; a wrong spec;
+        a screen that is needed and not known, or contradicts the file; units that contradict the data.
+    """
+    folder, files, others = _files(Path(root), suffixes)
+    spec = read_spec(spec)
+    if dataset != "table" and (spec.columns or spec.units != Spec().units or spec.lost != Spec().lost):
+        raise InputError(f"[columns], [units] and [lost] are for --dataset table: {dataset} files say that themselves")
+    if images is not None and not Path(images).is_dir():
+        raise InputError(f"the image root {images} is not a directory")
+    places: dict[str, Place] = {}
+    source = RecordingSource(
+        dataset=dataset,
+        root=folder,
+        images=None if images is None else Path(images),
+        spec=spec,
+        screen=merged_screen(spec.screen, screen),
+        parsed=ParsedFiles(parse),
+        places=places,
+    )
+    entries: list[Entry] = []
+    ignored: Counter[str] = Counter()
+    for file, name in files.items():
+        try:
+            recording = source.parsed(folder / file)
+        except RecordError as error:
+            refusal = (error.reason, str(error))
+            entries.append(Entry(image_id=name, image_path=name, reading_id=name, refused=refusal))
+            continue
+        for trial in recording.trials:
+            shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
+            if any(fnmatch.fnmatchcase(shown, pattern) for pattern in spec.stimuli.ignore):
+                ignored[shown] += 1
+                continue
+            place = Place(file, trial.name, spec.stimulus.get(shown) or _stimulus_called(shown, file))
+            check_screen(trial, recording, place.stimulus, source, file)
+            check_trial_units(trial, file)
+            entry = _entry(name, trial, place)
+            if entry.reading_id in places:
+                raise InputError(f"{file}: two readings would have the id {entry.reading_id}; rename a file or a trial")
+            places[str(entry.reading_id)] = place
+            entries.append(entry)
+    if not places:
+        raise _nothing(folder, entries, ignored)
+    check_case(places, str(folder))
+    check_case(sorted({place.stimulus.image_id for place in places.values()}), str(folder))
+    return Readings(
+        dataset,
+        entries,
+        partial(load_trial, source=source),
+        digest=partial(_digest, folder, (*suffixes, *companions), tuple(files), source),
+        notes=_notes(source, ignored, others),
+    )
+
+
+def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], Counter[str]]:
+    """The folder, each file to parse under it with the id of its readings, and how many others of each suffix."""
+    if root.is_file():
+        folder, paths = root.parent, [root.name]
+    elif root.is_dir():
+        folder, paths = root, sorted(_walk(root))
+    else:
+        raise InputError(f"{root}: no such file or folder")
+    wanted = {path: _without_suffix(path, suffixes) for path in paths}
+    files = {path: name.replace("/", ".") for path, name in wanted.items() if name is not None}
+    others = Counter(PurePosixPath(path).suffix or "no suffix" for path in paths if path not in files)
+    if not files:
+        held = ", ".join(f"{n} of {suffix}" for suffix, n in others.most_common(5)) or "no file"
+        raise InputError(f"{root}: expected files that end in {', '.join(suffixes)}; it holds {held}")
+    for path, name in files.items():
+        if not (is_safe_path(path) and is_id(name)):
+            raise InputError(
+                f"{root}: the name {path!r} cannot be an id: expected A-Z a-z 0-9 . _ -, at most 128 characters, folders "
+                "included; rename it"
+            )
+    twice = [name for name, n in Counter(files.values()).items() if n > 1]
+    if twice:
+        both = " and ".join(path for path, name in files.items() if name == twice[0])
+        raise InputError(f"{root}: {both} would have the same id {twice[0]}; rename one")
+    return folder, files, others
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Files under a folder, relative to it, hidden ones left out."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def _without_suffix(path: str, suffixes: Sequence[str]) -> str | None:
+    return next((path[: -len(suffix)] for suffix in suffixes if path.lower().endswith(suffix)), None)
+
+
+def _stimulus_called(name: str, file: str) -> Stimulus:
+    """What a stimulus without a ``[[stimulus]]`` means: an image of its name."""
+    if not is_id(name):
+        raise InputError(
+            f"{file}: the stimulus {name[:60]!r} is not called as a file can be; say which image it is under "
+            "[[stimulus]], or name it under [stimuli] ignore"
+        )
+    return Stimulus(name=name)
+
+
+def _entry(name: str, trial: Trial, place: Place) -> Entry:
+    reading_id = f"{name}.{trial.name}" if trial.name else name
+    if not is_id(reading_id):
+        raise InputError(
+            f"{place.file}: the trial {trial.name[:60]!r} cannot be part of an id: expected A-Z a-z 0-9 . _ -, and at "
+            "most 128 characters with the name of the file"
+        )
+    stimulus = place.stimulus
+    return Entry(
+        image_id=stimulus.image_id,
+        image_path=stimulus.image,
+        reading_id=reading_id,
+        patient_id=stimulus.patient_id,
+        split=stimulus.split,
+        view=stimulus.view,
+    )
+
+
+def _nothing(folder: Path, entries: Sequence[Entry], ignored: Mapping[str, int]) -> InputError:
+    """Why no reading is left: an import without any is an error, never an empty success."""
+    refused = [entry.refused[1] for entry in entries if entry.refused is not None]
+    if refused:
+        return InputError(f"none of {len(refused)} files can be read; the first: {refused[0]}")
+    if ignored:
+        return InputError(f"{folder}: every trial shows a stimulus that [stimuli] ignore names")
+    return InputError(f"{folder}: the files hold no trial")
+
+
+def _notes(source: RecordingSource, ignored: Mapping[str, int], others: Mapping[str, int]) -> list[str]:
+    notes = []
+    if ignored:
+        trials = ", ".join(f"{n} of {name}" for name, n in sorted(ignored.items()))
+        notes.append(f"trials left out, as [stimuli] ignore says: {trials}")
+    if others:
+        held = ", ".join(f"{n} {suffix}" for suffix, n in sorted(others.items()))
+        notes.append(f"files of other kinds are left out: {held}")
+    shown = {place.stimulus.name for place in source.places.values()}
+    if unseen := sorted(set(source.spec.stimulus) - shown):
+        notes.append(f"[[stimulus]] that no trial shows: {', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}")
+    if source.images is None:
+        notes.append("no images are given: positions are those on the screen")
+    return notes
+
+
+def _digest(folder: Path, suffixes: Sequence[str], files: Sequence[str], source: RecordingSource) -> str:
+    """Sha256 over the bytes of the files, of those beside them, the spec and the screen."""
+    sha256 = hashlib.sha256(f"{source.spec.digest()} {source.screen}\n".encode())
+    folders = {(folder / file).parent for file in files}
+    beside = (path for place in folders for path in place.iterdir() if path.is_file())
+    wanted = {*files, *(p.relative_to(folder).as_posix() for p in beside if _without_suffix(p.name, suffixes))}
+    for file in sorted(wanted):
+        with (folder / file).open("rb") as stream:
+            sha256.update(f"{file} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return sha256.hexdigest()
