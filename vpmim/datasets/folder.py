@@ -22,15 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vpmim.datasets.label_table import LabelTable, read_label_table
-from vpmim.datasets.labelled import (
-    OWN_SHARES,
-    OWN_VALIDATION,
-    SPLITS,
-    DatasetError,
-    LabelledImages,
-    some,
-    split_patients,
-)
+from vpmim.datasets.labelled import SPLITS, DatasetError, LabelledImages, some
+from vpmim.datasets.splits import PART_NAMES, own_split, own_validation
 from vpmim.images import SUFFIXES
 
 if TYPE_CHECKING:
@@ -42,9 +35,7 @@ PATH, PATIENT, SPLIT = "path", "patient_id", "split"
 NEGATIVE_CLASSES = frozenset({"normal", "negative", "healthy", "no", "no finding", "no_finding", "control", "0"})
 """Of two class folders, the one with such a name (in any case) is the negative class; else the first by name."""
 
-_PART_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "validate": "val", "test": "test"}
 _VALUES = {"0": 0.0, "0.0": 0.0, "1": 1.0, "1.0": 1.0, "": math.nan}
-_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _NO_PATIENTS = (
     "patients are unknown: each image counts as a patient of its own, and a leak between parts cannot be seen"
 )
@@ -85,12 +76,7 @@ def _from_table(root: Path, table: LabelTable, seed: int) -> LabelledImages:
             f"{table.name}: a label column has no name, or not a printable one: {some(map(repr, unnamed))}"
         )
     ids = _checked_paths(root, table)
-    patients = table.column(PATIENT)
-    for patient, line in zip(patients, table.lines, strict=True):
-        if not _ID.fullmatch(patient):
-            raise DatasetError(
-                f"{table.name}, line {line}: {PATIENT} must be 1 to 128 of A-Z a-z 0-9 . _ - and not start with a dot"
-            )
+    patients = table.names(PATIENT)
     parts, split = _complete(_given_parts(table), patients, "patient-wise", seed)
     return LabelledImages(
         dataset="folder",
@@ -123,11 +109,11 @@ def _given_parts(table: LabelTable) -> list[str]:
         return [""] * len(table.rows)
     parts = []
     for value, line in zip(table.column(SPLIT), table.lines, strict=True):
-        if value and value.lower() not in _PART_NAMES:
+        if value and value.lower() not in PART_NAMES:
             raise DatasetError(
                 f"{table.name}, line {line}, column {SPLIT!r}: expected {', '.join(SPLITS)}, got {value[:20]!r}"
             )
-        parts.append(_PART_NAMES.get(value.lower(), ""))
+        parts.append(PART_NAMES.get(value.lower(), ""))
     if "" in parts and any(parts):
         raise DatasetError(
             f"{table.name}, line {table.lines[parts.index('')]}: {SPLIT} is blank here and given elsewhere; "
@@ -139,14 +125,12 @@ def _given_parts(table: LabelTable) -> list[str]:
 def _complete(parts: Sequence[str], patients: Sequence[str], manner: str, seed: int) -> tuple[tuple[str, ...], str]:
     """The split with what is missing made by us, and its name."""
     if not any(parts):
-        shares = "/".join(f"{100 * share:.0f}" for share in OWN_SHARES.values())
-        return split_patients(patients, OWN_SHARES, seed=seed), f"own {manner} {shares}, seed {seed}"
+        whole, name = own_split(patients, seed=seed, manner=manner)
+        return tuple(whole), name
     if "val" in parts:
         return tuple(parts), "as given"
-    train = [row for row, part in enumerate(parts) if part == "train"]
-    own = iter(split_patients([patients[row] for row in train], OWN_VALIDATION, seed=seed))
-    name = f"train and test as given; own {manner} val, {OWN_VALIDATION['val']:.1%} of train, seed {seed}"
-    return tuple(next(own) if part == "train" else part for part in parts), name
+    cut, name = own_validation(parts, patients, seed=seed, manner=manner)
+    return tuple(cut), f"train and test as given; {name}"
 
 
 def _checked_paths(root: Path, table: LabelTable) -> tuple[str, ...]:
@@ -193,14 +177,14 @@ def _refuse_one_file_under_two_cases(root: Path, table: str, names: Sequence[str
 
 def _from_class_folders(root: Path, seed: int) -> LabelledImages:
     top = _folders(root)
-    part_folders = [folder for folder in top if folder.name.lower() in _PART_NAMES]
+    part_folders = [folder for folder in top if folder.name.lower() in PART_NAMES]
     if part_folders and len(part_folders) < len(top):
         others = some(folder.name for folder in top if folder not in part_folders)
         raise DatasetError(
             f"{root}: the folders {some(f.name for f in part_folders)} name parts of a split, {others} do not"
         )
     listed = [
-        (path, folder.name, _PART_NAMES[part.name.lower()] if part else "")
+        (path, folder.name, PART_NAMES[part.name.lower()] if part else "")
         for part in part_folders or [None]
         for folder in _folders(part or root)
         for path in _images(folder)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import re
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +14,9 @@ from pathlib import Path
 
 from vpmim.datasets.labelled import DatasetError, some
 
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _LONGEST_FIELD = 1_000_000
+_LARGEST_TABLE = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,30 @@ class LabelTable:
         position = self.columns.index(name)
         return [row[position] for row in self.rows]
 
+    def names(self, column: str) -> list[str]:
+        """A column of ids or file names; `DatasetError` for one that could lead out of the data set's folder."""
+        found = self.column(column)
+        for name, line in zip(found, self.lines, strict=True):
+            if not _NAME.fullmatch(name):
+                raise DatasetError(
+                    f"{self.name}, line {line}, column {column!r}: expected 1 to 128 of A-Z a-z 0-9 . _ - that do not "
+                    "start with a dot"
+                )
+        return found
+
+    def unique_names(self, column: str) -> list[str]:
+        """As `names`, each given once."""
+        found = self.names(column)
+        if len(set(found)) < len(found):
+            first: dict[str, int] = {}
+            for name, line in zip(found, self.lines, strict=True):
+                if first.setdefault(name, line) != line:
+                    raise DatasetError(
+                        f"{self.name}, line {line}, column {column!r}: {name} is given twice, first on line "
+                        f"{first[name]}"
+                    )
+        return found
+
 
 def read_label_table(path: Path, *, required: Sequence[str] = ()) -> LabelTable:
     """Read a comma-separated table of a whole data set.
@@ -45,6 +74,7 @@ def read_label_table(path: Path, *, required: Sequence[str] = ()) -> LabelTable:
     Parameters
     ----------
     path : Path
+        ``.csv``, or ``.csv.gz`` as MIMIC-CXR-JPG publishes its tables.
     required : column names that must be there
 
     Returns
@@ -90,6 +120,8 @@ def _text(path: Path) -> str:
         raise DatasetError(f"{path}: a directory, expected a comma-separated table") from None
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror}") from error
+    if path.suffix == ".gz":
+        content = _unpacked(path, content)
     if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
         raise DatasetError(f"{path.name}: a compressed file under the name of a table; unpack it")
     start = content[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -105,6 +137,21 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path.name}: not UTF-8 at byte {error.start}; save it in UTF-8") from None
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    """The content of a ``.gz``, of which no more than `_LARGEST_TABLE` is unpacked."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(_LARGEST_TABLE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        start = content[:512].lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html")):
+            return content  # told as what it is
+        raise DatasetError(f"{path.name}: a damaged gzip file ({error}); fetch it again") from None
+    if len(unpacked) > _LARGEST_TABLE:
+        raise DatasetError(f"{path.name}: unpacks to more than {_LARGEST_TABLE / 1e9:g} GB; this is no label table")
+    return unpacked
 
 
 def _rows(name: str, text: str) -> tuple[list[list[str]], list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,6 +24,17 @@ NAMED = 3
 
 class DatasetError(ValueError):
     """A labelled data set that cannot be evaluated on: its files, its labels or its split are wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A finding's place: its class and the edges of a rectangle, in pixels of the original image."""
+
+    name: str
+    x0: float
+    y0: float
+    x1: float
+    y1: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +59,16 @@ class LabelledImages:
         ``train``, ``val`` or ``test`` of each image.
     notes : tuple of str
         What a reader of the results must know, such as that patients are not told apart.
+    attributes : mapping
+        Such as ``sex``, ``age``, ``view`` -> text of each image, "" where unknown: what results are broken down by.
+    boxes : mapping
+        Image id -> boxes of its findings; images without any are absent.
 
     Raises
     ------
     DatasetError
-        A duplicated id or class, a label that is not 0, 1 or NaN, an unknown or empty part, a patient in two parts.
+        A duplicated id or class, a label that is not 0, 1 or NaN, an unknown or empty part, a patient in two parts, a
+        box of an image that is not there.
     """
 
     dataset: str
@@ -64,6 +80,8 @@ class LabelledImages:
     classes: tuple[str, ...]
     parts: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -71,8 +89,11 @@ class LabelledImages:
             len(self.paths),
             len(self.patients),
             len(self.parts),
-        } != {count}:
-            raise DatasetError(f"{self.dataset}: paths, ids, patients, labels and parts are not of one length")
+            *map(len, self.attributes.values()),
+        } - {count}:
+            raise DatasetError(
+                f"{self.dataset}: paths, ids, patients, labels, parts and attributes are not of one length"
+            )
         self.labels.setflags(write=False)
         for what, names in (("image ids", self.ids), ("class names", self.classes)):
             if repeated := _repeated(names):
@@ -84,6 +105,9 @@ class LabelledImages:
         if empty := [part for part in SPLITS if part not in self.parts]:
             raise DatasetError(f"{self.dataset}, split {self.split!r}: no image in {' and '.join(empty)}")
         self._check_patients()
+        known = frozenset(self.ids)
+        if strangers := [name for name in self.boxes if name not in known]:
+            raise DatasetError(f"{self.dataset}: boxes of images that are not listed: {some(strangers)}")
 
     def _check_patients(self) -> None:
         seen: dict[str, str] = {}
@@ -105,6 +129,7 @@ class LabelledImages:
         """The data set without some images, checked anew."""
         left_out = frozenset(rows)
         keep = [row for row in range(len(self.ids)) if row not in left_out]
+        gone = {self.ids[row] for row in left_out}
         return replace(
             self,
             paths=tuple(self.paths[row] for row in keep),
@@ -112,6 +137,8 @@ class LabelledImages:
             patients=tuple(self.patients[row] for row in keep),
             parts=tuple(self.parts[row] for row in keep),
             labels=self.labels[keep],
+            attributes={name: tuple(values[row] for row in keep) for name, values in self.attributes.items()},
+            boxes={name: boxes for name, boxes in self.boxes.items() if name not in gone},
         )
 
     def part_hash(self, part: str) -> str:
