@@ -1,20 +1,26 @@
-"""Call a function on many tasks in worker processes, in order, with bounded memory and time, surviving their deaths."""
+"""Call a function on many tasks in worker processes, in order, with bounded memory and time, surviving their deaths.
+
+One thread here looks after one worker at a time: it sends a task, waits for the answer, and starts a fresh process
+when the old one has died or has grown. So a death is always the death of one known task, and costs the others nothing.
+"""
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
 import os
 import resource
+import select
 import signal
+import subprocess
+import sys
 import threading
-import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import connection
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from gazekit.errors import InputError
@@ -31,10 +37,21 @@ TASK_LIMIT_S = 300.0
 MEMORY_LIMIT = 8 << 30
 """Bytes of private memory a worker may have: several times what the largest image that is read needs."""
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+TASKS_A_PROCESS = 5000
+"""Tasks after which a worker is replaced by a fresh process: what a decoder leaks ends with it."""
 
-_function: Callable[[Any], Any]
-_limit_s: float
+GROWTH_LIMIT = 1 << 30
+"""Bytes by which a worker may have grown between tasks before it is replaced, long before `MEMORY_LIMIT` refuses."""
+
+ATTEMPTS = 2
+"""Processes that a task may end of itself before it is given up: the second one is fresh."""
+
+ATTEMPTS_WHEN_KILLED = 6
+"""The same where each was killed from outside: by the kernel for want of memory, or by a person."""
+
+_KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ENTRY = "import sys; sys.path[:] = {path!r}; from gazekit.workers import serve; serve({descriptor})"
 
 
 def ordered_map(
@@ -44,17 +61,18 @@ def ordered_map(
     workers: int,
     crashed: Callable[[Task, bool], Result],
     limit_s: float = TASK_LIMIT_S,
+    directory: Path | None = None,
 ) -> Iterator[Result]:
     """Results of ``function(task)`` in the order of the tasks, computed by worker processes.
 
-    A worker that dies takes nothing with it: the tasks that were in flight are done again one at a time, and the
-    one on which a fresh process dies too gets ``crashed(task, timed_out)`` for its result. Which one that is does not
-    depend on the number of workers. Ctrl-C is the caller's to answer: workers never see it.
+    A task whose process dies is done again in a fresh one; if it ends that too it gets ``crashed(task, timed_out)``
+    for its result. Which one that is does not depend on the number of workers. Ctrl-C and SIGTERM are the caller's to
+    answer: workers never see them, and end with it.
 
     Parameters
     ----------
     function : callable
-        Picklable; sent once to each worker.
+        Picklable, of a module that can be imported; sent once to each worker.
     tasks : iterable
         Picklable tasks, taken as they are needed.
     workers : int
@@ -63,151 +81,199 @@ def ordered_map(
         Result of a task that ends its process, from the task and whether it ran out of time.
     limit_s : float
         Seconds after which a task ends its process.
+    directory : Path, optional
+        Where the processes run; default here.
 
     Raises
     ------
     Whatever `function` raises, at the place of its task.
     """
-    waiting = iter(tasks)
-    flight: deque[tuple[Task, Future[Result] | None]] = deque()
-    while True:
-        with _pool(function, workers, limit_s) as pool:
-            try:
-                yield from _drain(pool, waiting, flight, TASKS_IN_FLIGHT * workers)
-            except BrokenProcessPool:
-                pass
-            else:
-                return
-        yield from _find_deadly(function, flight, crashed, limit_s)
-        waiting = itertools.chain([task for task, _ in flight], waiting)
-        flight.clear()
+    crew = [_Worker(function, limit_s, directory) for _ in range(workers)]
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for worker in crew:
+        idle.put(worker)
 
-
-def _drain(
-    pool: ProcessPoolExecutor,
-    waiting: Iterator[Task],
-    flight: deque[tuple[Task, Future[Result] | None]],
-    limit: int,
-) -> Iterator[Result]:
-    while True:
-        while len(flight) < limit:
-            try:
-                task = next(waiting)
-            except StopIteration:
-                break
-            flight.append((task, None))  # before it is submitted, so that no task is lost when that fails
-            flight[-1] = (task, _submit(pool, _call, task))
-        if not flight:
-            return
-        future = flight[0][1]
-        assert future is not None
-        result = future.result()
-        flight.popleft()
-        yield result
-
-
-def _find_deadly(
-    function: Callable[[Task], Result],
-    flight: deque[tuple[Task, Future[Result] | None]],
-    crashed: Callable[[Task, bool], Result],
-    limit_s: float,
-) -> Iterator[Result]:
-    """Take the tasks that were in flight when a worker died one at a time, up to the one that ends its process.
-
-    A task is only called deadly in a process that has done nothing else. Where none is (the worker was killed from
-    outside), all of them are done in the end.
-    """
-    while flight:
-        with _pool(function, 1, limit_s) as pool:
-            _check_start(pool)
-            fresh = True
-            while flight:
-                task, future = flight[0]
-                started = time.monotonic()
-                try:
-                    if future is None or not future.done() or isinstance(future.exception(), BrokenProcessPool):
-                        result = _submit(pool, _call, task).result()
-                        fresh = False
-                    else:
-                        result = future.result()
-                except BrokenProcessPool:
-                    if not fresh:
-                        break
-                    flight.popleft()
-                    yield crashed(task, time.monotonic() - started >= limit_s)
-                    return
-                flight.popleft()
-                yield result
-
-
-def _check_start(pool: ProcessPoolExecutor) -> None:
-    """Tell a task that ends its process from processes that cannot start at all."""
-    try:
-        _submit(pool, os.getpid).result()
-    except BrokenProcessPool:
-        raise InputError(
-            "worker processes end as soon as they start; a script that builds a cache needs its "
-            "`if __name__ == '__main__':` line, or executor=\"serial\""
-        ) from None
-
-
-def _submit(pool: ProcessPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-    """``pool.submit``, which may start a process: with Ctrl-C blocked, so that none dies of it while it imports."""
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(function, *arguments)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _call(task: Any) -> Any:
-    # the alarm's default action ends the process even while it is inside a decoder's own code
-    signal.setitimer(signal.ITIMER_REAL, _limit_s)
-    try:
-        return _function(task)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@contextmanager
-def _pool(function: Callable[[Any], Any], workers: int, limit_s: float) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(function, limit_s),
-    )
-    with _single_threaded_children():
+    def answer(task: Task) -> Result:
+        worker = idle.get()
         try:
-            yield pool
+            return _answer(worker, task, crashed)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            idle.put(worker)
 
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Worker processes share the cores among themselves: a numeric library must not start threads in each."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    threads = ThreadPoolExecutor(workers, "worker", initializer=_leave_signals_to_the_main_thread)
+    flight: deque[Future[Result]] = deque()
     try:
-        yield
+        for task in tasks:
+            flight.append(threads.submit(answer, task))
+            if len(flight) == TASKS_IN_FLIGHT * workers:
+                yield flight.popleft().result()
+        while flight:
+            yield flight.popleft().result()
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        threads.shutdown(wait=False, cancel_futures=True)
+        for worker in crew:
+            worker.kill()
+        threads.shutdown()
+        for worker in crew:
+            worker.end()
 
 
-def _start_worker(function: Callable[[Any], Any], limit_s: float) -> None:
-    global _function, _limit_s
-    _function, _limit_s = function, limit_s
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def _answer(worker: _Worker, task: Task, crashed: Callable[[Task, bool], Result]) -> Result:
+    """The worker's answer, or what is said of a task that no process survives."""
+    deaths = 0
+    while True:
+        fresh = worker.is_fresh
+        try:
+            result: Result = worker.call(task)
+        except _DiedError as death:
+            # only a process that has done nothing else is evidence against the task
+            deaths += fresh
+            limit = ATTEMPTS_WHEN_KILLED if death.exit_code in _KILLED_FROM_OUTSIDE else ATTEMPTS - 1
+            if deaths >= limit:
+                return crashed(task, death.exit_code == -signal.SIGALRM)
+        else:
+            return result
+
+
+class _DiedError(Exception):
+    """A worker process ended during a task."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+
+
+class _Worker:
+    """One process at a time, and a new one whenever it is gone."""
+
+    def __init__(self, function: Callable[[Any], Any], limit_s: float, directory: Path | None) -> None:
+        self._setup = (function, limit_s)
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: Connection[Any, Any] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._done = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the next task is the first of its process."""
+        return self._process is None or self._done == 0
+
+    def call(self, task: Any) -> Any:
+        """The function's result or exception; `_DiedError` where the process ended instead."""
+        if self._process is None:
+            self._start()
+        assert self._pipe is not None
+        try:
+            self._pipe.send(task)
+            succeeded, result, grown = self._pipe.recv()
+        except (EOFError, OSError):
+            raise _DiedError(self.end()) from None
+        self._done += 1
+        if grown or self._done >= TASKS_A_PROCESS:
+            self.end()
+        if not succeeded:
+            raise result
+        return result
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does, and start no other."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def end(self) -> int:
+        """Let an idle process go, or bury a dead one; its exit code, negative for the signal that ended it."""
+        if self._process is None or self._pipe is None:
+            return 0
+        self._pipe.close()
+        exit_code = self._process.wait()
+        self._process = None
+        return exit_code
+
+    def _start(self) -> None:
+        """Start a process that takes tasks: tell a task that ends its process from processes that cannot start."""
+        for _ in range(ATTEMPTS_WHEN_KILLED):
+            self._spawn()
+            assert self._pipe is not None
+            try:
+                self._pipe.send(self._setup)
+                problem = self._pipe.recv()
+            except (EOFError, OSError):
+                if self.end() in _KILLED_FROM_OUTSIDE:
+                    continue
+                raise InputError("worker processes end as soon as they start; see what they say above") from None
+            if problem is not None:
+                self.end()
+                raise InputError(
+                    f"worker processes cannot load the source ({problem}); functions that they call must lie in a "
+                    'module, not in a script or notebook; or use executor="serial"'
+                )
+            return
+        raise InputError("worker processes are killed as soon as they start: is there memory left?")
+
+    def _spawn(self) -> None:
+        ours, theirs = Pipe()
+        entry = _ENTRY.format(path=sys.path, descriptor=theirs.fileno())
+        with self._lock, theirs:
+            if self._closed:
+                raise _ClosedError
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", entry],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
+                cwd=self._directory,
+            )
+        self._pipe, self._done = ours, 0
+
+
+class _ClosedError(Exception):
+    """The caller has gone: nobody waits for this answer."""
+
+
+def _leave_signals_to_the_main_thread() -> None:
+    # inherited by the processes that a thread starts, so that none of them dies of Ctrl-C while it imports
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+
+def serve(descriptor: int) -> None:
+    """What a worker process does: answer tasks until the caller has gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    pipe = Connection(descriptor)
+    threading.Thread(target=_end_with_caller, args=(descriptor,), daemon=True).start()
+    try:
+        function, limit_s = pipe.recv()
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+        return
     _limit_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     import cv2
 
     cv2.setNumThreads(1)
+    with suppress(EOFError, OSError):  # the caller has no more tasks
+        pipe.send(None)
+        at_first = None
+        while True:
+            task = pipe.recv()
+            # the alarm's default action ends the process even while it is inside a decoder's own code
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
+            succeeded, result = _attempt(function, task)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            size = _resident_bytes()
+            at_first = at_first or size
+            pipe.send((succeeded, result, size - at_first > GROWTH_LIMIT))
+
+
+def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
+    """True and the result, or False and the exception, which carries its traceback as a note."""
+    try:
+        return True, function(task)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return False, error
 
 
 def _limit_memory() -> None:
@@ -218,9 +284,18 @@ def _limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for ever: it leaves instead."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
+def _resident_bytes() -> int:
+    """Memory of this process now; 0 on a system that does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _end_with_caller(descriptor: int) -> None:
+    """A worker whose caller is gone leaves at once, in the middle of a decoder's own code too."""
+    hung_up = select.poll()
+    hung_up.register(descriptor, 0)  # POLLHUP comes unasked
+    hung_up.poll()
+    os._exit(1)

@@ -6,8 +6,19 @@ import time
 from pathlib import Path
 
 import pytest
-from worker_functions import Stillborn, allocate, minus_one, sleep_on_three, square, square_after_one_death
+from worker_functions import (
+    Stillborn,
+    allocate,
+    be_killed_some_times,
+    keep_memory,
+    minus_one,
+    process_id,
+    sleep_on_three,
+    square,
+    square_after_one_death,
+)
 
+import gazekit.workers
 from gazekit.errors import InputError
 from gazekit.workers import ordered_map
 
@@ -25,9 +36,51 @@ def test_a_task_whose_process_was_killed_once_is_done_again(tmp_path: Path) -> N
     assert (tmp_path / "flag").exists()
 
 
+@pytest.mark.parametrize(("kills", "result"), [(5, 3), (6, -1)])
+def test_a_task_is_not_given_up_for_a_few_kills_from_outside(tmp_path: Path, kills: int, result: int) -> None:
+    assert list(ordered_map(be_killed_some_times, [(tmp_path, kills)], workers=1, crashed=minus_one)) == [result]
+
+
+def test_a_death_costs_the_other_workers_nothing() -> None:
+    before = list(ordered_map(process_id, [0] * 4 + [13] + [0] * 20, workers=2, crashed=minus_one))
+    after = set(before[5:])
+    assert before[4] == -1
+    assert set(before[:4]) & after, "the worker that did not die goes on"
+
+
+def test_a_worker_is_replaced_after_so_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gazekit.workers, "TASKS_A_PROCESS", 2)
+    pids = list(ordered_map(process_id, range(6), workers=1, crashed=minus_one))
+    assert pids[0::2] == pids[1::2]
+    assert len(set(pids)) == 3
+
+
+def test_a_worker_that_has_grown_is_replaced_before_memory_is_refused() -> None:
+    pids = list(ordered_map(keep_memory, [1, 1, 1100, 1], workers=1, crashed=minus_one))
+    assert pids[0] == pids[1] == pids[2]
+    assert pids[3] != pids[2]
+
+
+def test_closing_waits_for_no_worker_that_hangs() -> None:
+    results = ordered_map(sleep_on_three, [0, 3], workers=1, crashed=minus_one)
+    assert next(results) == 0
+    started = time.monotonic()
+    results.close()
+    assert time.monotonic() - started < 15
+
+
 def test_processes_that_cannot_start_are_not_taken_for_deadly_tasks() -> None:
     with pytest.raises(InputError, match="end as soon as they start"):
         list(ordered_map(Stillborn(), range(3), workers=1, crashed=minus_one))
+
+
+def test_a_function_that_workers_cannot_import_is_an_input_error_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(square, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "square", square, raising=False)
+    with pytest.raises(InputError, match="must lie in a module, not in a script"):
+        list(ordered_map(square, range(3), workers=1, crashed=minus_one))
 
 
 def test_a_task_that_takes_too_long_costs_only_itself() -> None:
@@ -71,7 +124,7 @@ for result in ordered_map(square, itertools.repeat(2), workers=1, crashed=minus_
 
 SLOW_TO_IMPORT = """
 import pathlib, sys, time
-if any("spawn_main" in argument for argument in sys.orig_argv):
+if any("gazekit.workers" in argument for argument in sys.orig_argv):
     pathlib.Path(__file__).with_name("importing").touch()
     time.sleep(1)
 def same(task):
@@ -101,7 +154,7 @@ def test_workers_do_not_outlive_a_killed_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = " ".join(file.read_text() for file in Path(f"/proc/{process.pid}/task").glob("*/children")).split()
         process.kill()
         process.stdout.close()
     assert children

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
 
 from gazekit.errors import InputError
+
+_KEPT: list[object] = []
 
 
 def square(n: int) -> int:
@@ -27,6 +30,30 @@ def square_after_one_death(task: tuple[int, str]) -> int:
         Path(flag).touch()
         os._exit(9)
     return n * n
+
+
+def be_killed_some_times(task: tuple[Path, int]) -> int:
+    """3, but the first `kills` processes that come here are killed as by the kernel."""
+    directory, kills = task
+    deaths = len(list(directory.iterdir()))
+    if deaths < kills:
+        (directory / str(deaths)).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 3
+
+
+def process_id(n: int) -> int:
+    """The number of the process that answers; it ends on 13."""
+    if n == 13:
+        os._exit(5)
+    time.sleep(0.01)
+    return os.getpid()
+
+
+def keep_memory(megabytes: int) -> int:
+    """The number of the process, which keeps so much memory in use, as a leak does."""
+    _KEPT.append(np.ones(megabytes << 17))
+    return os.getpid()
 
 
 def sleep_on_three(n: int) -> int:
