@@ -12,16 +12,26 @@ import typer
 from gazekit.errors import InputError
 from gazekit_cli.build_summary import show_build
 from gazekit_cli.console import note, progress
-from gazekit_cli.options import parse_grid
+from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_grid, parse_screen
 
 
 def build_heatmaps(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The data set as published.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The cache to make or to go on with.", show_default=False)],
-    dataset: Annotated[str, typer.Option(help="Format of ROOT: reflacx, or images for a folder without gaze.")],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            help="Format of ROOT: reflacx, egd, mimic-eye, bids, tobii, eyelink, gazepoint, pupil, table, or images for "
+            "a folder without gaze."
+        ),
+    ],
     images: Annotated[
         Path | None, typer.Option(help="Where the images lie; default for --dataset images: ROOT.", show_default=False)
     ] = None,
+    spec: SpecOption = None,
+    screen_px: ScreenPxOption = None,
+    screen_mm: ScreenMmOption = None,
+    distance_mm: DistanceOption = None,
     keep_no_gaze: Annotated[bool, typer.Option("--keep-no-gaze", help="Keep images without gaze.")] = False,
     sigma_dva: Annotated[float, typer.Option(help="Spread of a fixation in degrees of visual angle.")] = 1.0,
     image_size: Annotated[int, typer.Option(help="Side of the stored square in pixels.")] = 256,
@@ -58,17 +68,17 @@ def build_heatmaps(
     ```
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images physionet.org/files/mimic-cxr/2.0.0
     gazekit build-heatmaps xrays/ out/cache --dataset images
+    gazekit build-heatmaps recordings/ out/cache --dataset table --spec lab.toml --images xrays/
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images mimic/ --task-index 3 --task-count 16
     ```
     """
     from gazekit.build import build_heatmaps as build
-    from gazekit.sources import SOURCES
+    from gazekit.sources import SOURCES, open_source
 
-    if dataset not in SOURCES:
-        raise InputError(f"--dataset must be one of {', '.join(SOURCES)}, got {dataset!r}")
-    if images is None and dataset != "images":
+    if images is None and dataset in SOURCES and dataset != "images":
         raise InputError(f"--dataset {dataset} needs --images DIR, the directory that holds the X-rays")
-    readings = SOURCES[dataset](root)
+    screen = parse_screen(screen_px, screen_mm, distance_mm)
+    readings = open_source(dataset, root, images=images, spec=spec, screen=screen)
     for line in readings.notes:
         note(f"note: {line}")
     with ExitStack() as stack:

@@ -1,11 +1,30 @@
-"""Values of options that are more than one word or number."""
+"""Options that several commands have, and values that are more than one word or number."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from gazekit.errors import InputError
 from gazekit.geometry import Screen
+
+SpecOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml",
+        help="What a tracker's files do not say: columns, units, screen, stimuli.",
+        show_default=False,
+    ),
+]
+ScreenPxOption = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Screen in pixels; with --screen-mm, --distance-mm.", show_default=False),
+]
+ScreenMmOption = Annotated[str | None, typer.Option(metavar="WxH", help="Screen in mm.", show_default=False)]
+DistanceOption = Annotated[float | None, typer.Option(help="Eye to screen in mm.", show_default=False)]
 
 
 def parse_grid(text: str) -> tuple[int, int]:

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
+from gazekit.errors import InputError
+from gazekit.geometry import Screen
 from gazekit.reading import Readings
 from gazekit.sources.images import read_images
 from gazekit.sources.reflacx import read_reflacx
 
-SOURCES: dict[str, Callable[[str | Path], Readings]] = {
+SOURCES: dict[str, Callable[..., Readings]] = {
     "reflacx": read_reflacx,
     "images": read_images,
 }
 """Name of a data set, as ``--dataset`` takes it, to the function that opens it."""
+
+OPTIONS = {"spec": "--spec", "screen": "--screen-px, --screen-mm and --distance-mm"}
+"""Keyword of a function that opens a data set to the options of the command line that give it."""
+
+
+def open_source(
+    name: str,
+    root: str | Path,
+    *,
+    images: str | Path | None = None,
+    spec: str | Path | None = None,
+    screen: Screen | None = None,
+) -> Readings:
+    """Open a data set by the name of its format.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SOURCES`.
+    root : path
+        The data set.
+    images : path, optional
+        Where the images lie; passed on to the formats that need their sizes.
+    spec : path, optional
+        TOML file that says what the files of a tracker do not; see `gazekit.sources.spec`.
+    screen : Screen, optional
+        Counts in place of the spec's ``[screen]``.
+
+    Returns
+    -------
+    Readings
+
+    Raises
+    ------
+    InputError
+        No such format, or an option that it does not use; and whatever its function raises.
+    """
+    if name not in SOURCES:
+        raise InputError(f"--dataset must be one of {', '.join(SOURCES)}, got {name!r}")
+    taken = inspect.signature(SOURCES[name]).parameters
+    given = {key: value for key, value in (("spec", spec), ("screen", screen)) if value is not None}
+    for key in given:
+        if key not in taken:
+            users = [source for source, read in SOURCES.items() if key in inspect.signature(read).parameters]
+            used = f"used by --dataset {', '.join(users)}; " if users else ""
+            raise InputError(f"{OPTIONS[key]}: not used by --dataset {name}; {used}leave it out")
+    if images is not None and "images" in taken:
+        given["images"] = images
+    return SOURCES[name](root, **given)
