@@ -21,8 +21,8 @@ def build_heatmaps(
     dataset: Annotated[
         str,
         typer.Option(
-            help="Format of ROOT: reflacx, egd, mimic-eye, bids, tobii, eyelink, gazepoint, pupil, table, or images for "
-            "a folder without gaze."
+            help="Format of ROOT: reflacx, egd, mimic-eye, bids, tobii, eyelink, gazepoint, pupil, table, or images "
+            "for a folder without gaze."
         ),
     ],
     images: Annotated[

@@ -21,7 +21,7 @@ SpecOption = Annotated[
 ]
 ScreenPxOption = Annotated[
     str | None,
-    typer.Option(metavar="WxH", help="Screen in pixels; with --screen-mm, --distance-mm.", show_default=False),
+    typer.Option(metavar="WxH", help="Screen in pixels; with the next two.", show_default=False),
 ]
 ScreenMmOption = Annotated[str | None, typer.Option(metavar="WxH", help="Screen in mm.", show_default=False)]
 DistanceOption = Annotated[float | None, typer.Option(help="Eye to screen in mm.", show_default=False)]
