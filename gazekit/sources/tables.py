@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,36 +21,22 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import numpy as np
 
 from gazekit.errors import GazekitError, InputError, RecordError
+from gazekit.sources.table_file import BYTE_ORDER_MARK, Refuse, open_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
-Refuse = Callable[[str], GazekitError]
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is not a table's."""
 
-_HEAD_BYTES = 512
 _BLOCK_BYTES = 4 << 20
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*", re.ASCII)
 _PLAIN_NUMBER = frozenset("0123456789.+-eE")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
-
-_NOT_CSV: tuple[tuple[bytes, str], ...] = (
-    (b"\x1f\x8b", "gzip data; unpack it with gunzip"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV"),
-    (b"BZh", "bzip2 data; unpack it with bunzip2"),
-    (b"\xfd7zXZ", "xz data; unpack it with unxz"),
-    (b"PAR1", "a Parquet file; save it as CSV"),
-    (b"\xff\xfe", "UTF-16 text; save it as UTF-8"),
-    (b"\xfe\xff", "UTF-16 text; save it as UTF-8"),
-    (b"version https://git-lfs.github.com/spec/", "a git-lfs pointer, not the file itself; run `git lfs pull`"),
-    (b"/annex/objects/", "a git-annex pointer, not the file itself; run `git annex get`"),
-)
 
 _CSV_ERRORS: tuple[tuple[str, str], ...] = (
     ("unexpected end of data", "a quote is opened here and never closed"),
@@ -210,9 +195,9 @@ def read_table(
     """
     name = name or str(path)
     fixes: dict[str, int] = {}
-    with _open(path, name, refuse) as file:
-        records = _records(file, name, refuse, fixes, separator)
-        header = _header(records, required, name, refuse, separator, rename)
+    with open_table(path, name, refuse) as file:
+        records = read_records(file, name, refuse, fixes, separator)
+        header = read_header(records, required, name, refuse, separator, rename)
         kept = [(k, column) for k, column in enumerate(header) if column in required or column in optional]
         lines: list[int] = []
         rows: list[list[str]] = []
@@ -256,13 +241,13 @@ def read_numbers(
         Column to (N,) float64, NaN where a cell is empty.
     """
     name = name or str(path)
-    with _open(path, name, refuse) as file:
-        records = _records(file, name, refuse, {})
-        header = _header(records, required, name, refuse)
+    with open_table(path, name, refuse) as file:
+        records = read_records(file, name, refuse, {})
+        header = read_header(records, required, name, refuse)
         header_lines = next(records, (0, []))[0] - 1
     wanted = [column for column in header if column in required or column in optional]
     for integers in (whole, ()):
-        arrays = _parse_fast(path, header, header_lines, wanted, integers) if header_lines > 0 else None
+        arrays = parse_numbers(path, header, header_lines, wanted, integers) if header_lines > 0 else None
         if arrays is not None:
             return arrays
     table = read_table(path, required=required, optional=optional, name=name, refuse=refuse)
@@ -274,16 +259,20 @@ def read_numbers(
     return arrays
 
 
-def _parse_fast(
-    path: Path, header: Sequence[str], header_lines: int, wanted: Sequence[str], integers: Collection[str]
+def parse_numbers(
+    source: Path | bytes,
+    header: Sequence[str],
+    header_lines: int,
+    wanted: Sequence[str],
+    integers: Collection[str] = (),
 ) -> dict[str, NDArray[np.float64]] | None:
-    """The wanted columns, or None where the file is not plain: ragged, quoted, or with a cell that is no number."""
+    """The wanted columns, or None where the text is not plain: ragged, quoted, or with a cell that is no number."""
     import pyarrow as pa
     import pyarrow.csv
 
     types = {column: pa.int32() if column in integers else pa.float64() for column in wanted}
     try:
-        with pa.memory_map(str(path)) as file:
+        with pa.memory_map(str(source)) if isinstance(source, Path) else pa.BufferReader(source) as file:
             table = pyarrow.csv.read_csv(
                 file,
                 read_options=pyarrow.csv.ReadOptions(
@@ -301,38 +290,23 @@ def _parse_fast(
         return dict(zip(wanted, arrays, strict=True))
 
 
-def _open(path: Path, name: str, refuse: Refuse) -> BinaryIO:
-    """The file, opened, if its first bytes can be those of a CSV."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise refuse(f"{name}: expected a file, found a {'folder' if path.is_dir() else 'special file'}")
-        file = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
-        raise refuse(f"{name}: no such file; download the data set again or correct the path") from None
-    except PermissionError:
-        raise refuse(f"{name}: permission denied; make the file readable") from None
-    head = file.read(_HEAD_BYTES)
-    file.seek(0)
-    found = next((what for magic, what in _NOT_CSV if head.startswith(magic)), None)
-    if found is None and head.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"<"):
-        found = "a web page (a log-in page?), not the table; download it again with your credentials"
-    if found is not None:
-        file.close()
-        raise refuse(f"{name}: expected a comma-separated table, found {found}")
-    return file
-
-
-def _records(
+def read_records(
     file: BinaryIO,
     name: str,
     refuse: Refuse,
     fixes: dict[str, int],
     separator: str = ",",
+    *,
+    line_before: int = 0,
+    offset: int = 0,
 ) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line it begins on, the header first; what was passed over is added to `fixes`."""
-    reader = csv.reader(_lines(file, name, refuse, fixes), strict=True, delimiter=separator)
+    """Each record with the line it begins on, the header first; what was passed over is added to `fixes`.
+
+    `line_before` and `offset` say where in its file a part of one begins.
+    """
+    reader = csv.reader(_lines(file, name, refuse, fixes, line_before, offset), strict=True, delimiter=separator)
     while True:
-        line = reader.line_num + 1
+        line = line_before + reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -346,18 +320,16 @@ def _records(
             yield line, cells
 
 
-def _lines(file: BinaryIO, name: str, refuse: Refuse, fixes: dict[str, int]) -> Iterator[str]:
+def _lines(file: BinaryIO, name: str, refuse: Refuse, fixes: dict[str, int], line: int, offset: int) -> Iterator[str]:
     """Lines as text, split at LF only, each checked before it is decoded."""
-    offset = 0
-    line = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         line += 1
         if len(raw) > MAX_LINE_BYTES:
             raise refuse(f"{name}, line {line}: longer than {MAX_LINE_BYTES:,} bytes; this is not a table")
-        if offset == 0 and raw.startswith(_BYTE_ORDER_MARK):
+        if offset == 0 and raw.startswith(BYTE_ORDER_MARK):
             fixes["byte_order_mark"] = 1
-            raw = raw.removeprefix(_BYTE_ORDER_MARK)
-            offset = len(_BYTE_ORDER_MARK)
+            raw = raw.removeprefix(BYTE_ORDER_MARK)
+            offset = len(BYTE_ORDER_MARK)
         if (nul := raw.find(b"\0")) >= 0:
             raise refuse(f"{name}, line {line}: a NUL byte at offset {offset + nul}; UTF-16, or not text at all?")
         try:
@@ -369,7 +341,7 @@ def _lines(file: BinaryIO, name: str, refuse: Refuse, fixes: dict[str, int]) -> 
         offset += len(raw)
 
 
-def _header(
+def read_header(
     records: Iterator[tuple[int, list[str]]],
     required: Collection[str],
     name: str,
