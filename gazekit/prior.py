@@ -35,6 +35,9 @@ SUPPORT_SIGMAS = 9.0
 BAND_ROWS = 256
 """Rows of the map made by one matrix product, which then leaves out the Gaussians that do not reach the band."""
 
+GAUSSIANS_A_BLOCK = 4096
+"""More than this, as raw samples are, are summed block by block: their profiles would fill the memory."""
+
 MIN_SHARE = 1e-6
 """Least share of the weight that must fall inside the image for there to be a map."""
 
@@ -220,19 +223,28 @@ def density(
     if out_shape is None:
         out_shape = (max(1, round(y1 - y0)), max(1, round(x1 - x0)))
     rows, cols = check_image_shape(out_shape)
-    weight = gaussians[:, 4]
-
-    across, sum_x = _axis_profile(gaussians[:, 0::2], gaussians[:, 5], gaussians[:, 7], x0, x1, cols, width)
-    down, sum_y = _axis_profile(gaussians[:, 1::2], gaussians[:, 6], gaussians[:, 8], y0, y1, rows, height)
-    # The total is known before the product, so normalising costs no pass over the map.
-    total = _checked_total(float(weight @ (sum_x * sum_y)), gaussians)
-    scale = weight / total if normalize == "sum" else weight
-    down *= scale.astype(np.float32)[:, None]
     dense = np.empty((rows, cols), dtype=np.float32)
-    for top in range(0, rows, BAND_ROWS):
-        band = down[:, top : top + BAND_ROWS]
-        reaching = np.flatnonzero(band.any(axis=1))
-        np.matmul(band[reaching].T, across[reaching], out=dense[top : top + BAND_ROWS])
+    total, one_block = 0.0, len(gaussians) <= GAUSSIANS_A_BLOCK
+    for first in range(0, max(len(gaussians), 1), GAUSSIANS_A_BLOCK):
+        block = gaussians[first : first + GAUSSIANS_A_BLOCK]
+        across, sum_x = _axis_profile(block[:, 0::2], block[:, 5], block[:, 7], x0, x1, cols, width)
+        down, sum_y = _axis_profile(block[:, 1::2], block[:, 6], block[:, 8], y0, y1, rows, height)
+        scale = block[:, 4]
+        total += float(scale @ (sum_x * sum_y))
+        if one_block and normalize == "sum":
+            # The total is known before the product, so normalising costs no pass over the map.
+            scale = scale / _checked_total(total, gaussians)
+        down *= scale.astype(np.float32)[:, None]
+        for top in range(0, rows, BAND_ROWS):
+            band, part = down[:, top : top + BAND_ROWS], dense[top : top + BAND_ROWS]
+            reaching = np.flatnonzero(band.any(axis=1))
+            if first == 0:
+                np.matmul(band[reaching].T, across[reaching], out=part)
+            else:
+                part += band[reaching].T @ across[reaching]
+    total = _checked_total(total, gaussians)
+    if normalize == "sum" and not one_block:
+        dense /= np.float32(total)
     if normalize == "max":
         peak = dense.max()
         if peak <= 0:
