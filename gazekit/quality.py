@@ -58,6 +58,20 @@ MEDIAN_FIXATION_S = (0.1, 0.6)
 MIN_SEEN_SHARE = 0.5
 """Share of the fixated time in which samples were recorded: below it the two tables have different clocks."""
 
+BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "data_loss": (None, MAX_DATA_LOSS),
+    "longest_loss_s": (None, MAX_LOSS_S),
+    "irregular_steps": (None, MAX_IRREGULAR_STEPS),
+    "std_dva": (None, MAX_STD_DVA),
+    "frozen_s": (None, MAX_FROZEN_S),
+    "off_image": (None, MAX_OFF_IMAGE),
+    "fixations": (MIN_FIXATIONS, None),
+    "fixations_per_s": FIXATIONS_PER_S,
+    "median_fixation_s": MEDIAN_FIXATION_S,
+    "seen_share": (MIN_SEEN_SHARE, None),
+}
+"""Figure to the least and greatest value that is not flagged, None where there is no such bound."""
+
 FLAGS: dict[str, str] = {
     "data_loss": "much of the gaze was lost",
     "long_loss": "the gaze was lost for longer than any blink",
@@ -70,7 +84,7 @@ FLAGS: dict[str, str] = {
     "fixation_duration": "fixations are unusually short or long",
     "clock_mismatch": "fixations lie where no samples were recorded",
 }
-"""Why a reading is suspicious: code to meaning. The bounds are the constants above."""
+"""Why a reading is suspicious: code to meaning, each for the figure in the same place of `BOUNDS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,24 +283,11 @@ def _enough(valid: NDArray[np.bool_]) -> bool:
 
 def _suspicions(found: Quality) -> Iterator[tuple[str, str]]:
     """(flag, the figure and its bound) of what is odd."""
-    upper = (
-        ("data_loss", found.data_loss, MAX_DATA_LOSS, "share lost"),
-        ("long_loss", found.longest_loss_s, MAX_LOSS_S, "s in one piece"),
-        ("irregular_sampling", found.irregular_steps, MAX_IRREGULAR_STEPS, "of the steps"),
-        ("imprecise", found.std_dva, MAX_STD_DVA, "degrees STD"),
-        ("frozen_gaze", found.frozen_s, MAX_FROZEN_S, "s on one position"),
-        ("off_image", found.off_image, MAX_OFF_IMAGE, "of the fixated time"),
-    )
-    for flag, value, bound, unit in upper:
-        if value is not None and value > bound:
-            yield flag, f"{value:.3g} {unit}, bound {bound:g}"
-    if found.fixations < MIN_FIXATIONS:
-        yield "few_fixations", f"{found.fixations}, expected {MIN_FIXATIONS} or more"
-    for flag, value, (low, high), unit in (
-        ("fixation_rate", found.fixations_per_s, FIXATIONS_PER_S, "a second"),
-        ("fixation_duration", found.median_fixation_s, MEDIAN_FIXATION_S, "s median"),
-    ):
-        if not low <= value <= high:
-            yield flag, f"{value:.3g} {unit}, expected {low:g} to {high:g}"
-    if found.seen_share is not None and found.seen_share < MIN_SEEN_SHARE:
-        yield "clock_mismatch", f"{found.seen_share:.3g} of the fixated time has samples, expected {MIN_SEEN_SHARE:g}"
+    for flag, (name, (low, high)) in zip(FLAGS, BOUNDS.items(), strict=True):
+        value = getattr(found, name)
+        if value is None:
+            continue
+        if low is not None and value < low:
+            yield flag, f"{name} {value:.3g}, at least {low:g} expected"
+        if high is not None and value > high:
+            yield flag, f"{name} {value:.3g}, at most {high:g} expected"

@@ -11,6 +11,7 @@ from gazekit.events.blinks import detect_blinks
 from gazekit.events.detection import ALGORITHMS, detect_fixations
 from gazekit.events.eyes import combine_eyes
 from gazekit.events.runs import Runs
+from gazekit.events.saccades import measure_saccades
 from gazekit.events.samples import trace_samples
 from gazekit.events.trace import Trace, make_trace
 
@@ -22,5 +23,6 @@ __all__ = [
     "detect_blinks",
     "detect_fixations",
     "make_trace",
+    "measure_saccades",
     "trace_samples",
 ]
