@@ -51,7 +51,8 @@ def read_recordings(
     suffixes : sequence of str
         Ends of the names of the files to parse, in lower case; the names may have any case.
     companions : sequence of str
-        Ends of the names of other files that `parse` reads: they count for the digest.
+        Ends of the names of other files that `parse` reads, beside the file or in a folder above it: they count for
+        the digest.
     images : path, optional
         Where the images lie. Without it the image of every trial is the screen itself.
     spec : path or Spec, optional
@@ -62,10 +63,10 @@ def read_recordings(
     Returns
     -------
     Readings
-        One a trial. The reading id is the path of the file under `root` without its suffix, slashes turned into dots,
-        and, where the trials of a file have names, ``.<trial>``. The image is that of the ``[[stimulus]]`` of the
-        trial's stimulus, or else the one called as the stimulus without its suffix; a file that names no stimulus is
-        taken to be called as its image.
+        One a trial. The reading id is the path of the file under `root` without its suffix, slashes turned into dots
+        and spaces into hyphens, and, where the trials of a file have names, ``.<trial>``. The image is that of the
+        ``[[stimulus]]`` of the trial's stimulus, or else the one called as the stimulus without its suffix; a file
+        that names no stimulus is taken to be called as its image.
 
     Raises
     ------
@@ -133,16 +134,16 @@ def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], C
     else:
         raise InputError(f"{root}: no such file or folder")
     wanted = {path: _without_suffix(path, suffixes) for path in paths}
-    files = {path: name.replace("/", ".") for path, name in wanted.items() if name is not None}
+    files = {path: name.replace("/", ".").replace(" ", "-") for path, name in wanted.items() if name is not None}
     others = Counter(PurePosixPath(path).suffix or "no suffix" for path in paths if path not in files)
     if not files:
         held = ", ".join(f"{n} of {suffix}" for suffix, n in others.most_common(5)) or "no file"
         raise InputError(f"{root}: expected files that end in {', '.join(suffixes)}; it holds {held}")
     for path, name in files.items():
-        if not (is_safe_path(path) and is_id(name)):
+        if not (is_safe_path(path.replace(" ", "-")) and is_id(name)):
             raise InputError(
-                f"{root}: the name {path!r} cannot be an id: expected A-Z a-z 0-9 . _ -, at most 128 characters, folders "
-                "included; rename it"
+                f"{root}: the name {path!r} cannot be an id: expected A-Z a-z 0-9 . _ - or a space, at most 128 "
+                "characters, folders included; rename it"
             )
     twice = [name for name, n in Counter(files.values()).items() if n > 1]
     if twice:
@@ -225,7 +226,7 @@ def _notes(source: RecordingSource, ignored: Mapping[str, int], others: Mapping[
 def _digest(folder: Path, suffixes: Sequence[str], files: Sequence[str], source: RecordingSource) -> str:
     """Sha256 over the bytes of the files, of those beside them, the spec and the screen."""
     sha256 = hashlib.sha256(f"{source.spec.digest()} {source.screen}\n".encode())
-    folders = {(folder / file).parent for file in files}
+    folders = {folder / place for file in files for place in PurePosixPath(file).parents}
     beside = (path for place in folders for path in place.iterdir() if path.is_file())
     wanted = {*files, *(p.relative_to(folder).as_posix() for p in beside if _without_suffix(p.name, suffixes))}
     for file in sorted(wanted):
