@@ -37,8 +37,8 @@ class Trial:
         As the file names the person.
     fixations : DataFrame or None
         The tracker's own events: ``onset_s, offset_s, x_px, y_px`` in `units`, optionally ``px_per_deg_x,
-        px_per_deg_y`` and, in units of the image, ``shown_*_px``: the part of it that was shown. None where the file has
-        none.
+        px_per_deg_y`` and, in units of the image, ``shown_*_px``: the part of it that was shown. None where the file
+        has none.
     units : {"screen_px", "screen_share", "image_px", "image_share"}
         Of all positions. Pixels: (0, 0) is the centre of the top-left one. Shares: (0, 0) is the top left corner of
         the screen or of the image, (1, 1) the bottom right one.
