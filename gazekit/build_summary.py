@@ -25,6 +25,8 @@ class BuildSummary:
         id, image_id, reading_ids, reason, message of everything skipped.
     counts : dict
         What was dropped, clipped or replaced in the tables of the readings used: reason to number of table rows.
+    image_flags : dict
+        What was repaired or looks odd in the images used: key of `gazekit.dicom_header.FLAGS` to number of images.
     warnings : list of str
         What was kept but looks odd, each with its row's id in front.
     missing_shards : list of str
@@ -42,6 +44,7 @@ class BuildSummary:
     readings: int
     failures: list[dict[str, Any]]
     counts: dict[str, int]
+    image_flags: dict[str, int]
     warnings: list[str]
     missing_shards: list[str]
     complete: bool
@@ -66,6 +69,7 @@ def summarise(root: Path, shards: Sequence[int], *, rows_built: int, seconds: fl
     readings = 0
     failures: list[dict[str, Any]] = []
     counts: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
     warned: list[str] = []
     for k in shards:
         content = finished_shard(root, k, header["fingerprint"])
@@ -75,6 +79,7 @@ def summarise(root: Path, shards: Sequence[int], *, rows_built: int, seconds: fl
                 images.add(row["image_id"])
                 readings += row["n_readings"]
                 counts.update(row["counts"])
+                flags.update(row["image"]["flags"])
                 warned.extend(f"{row['id']}: {warning}" for warning in row["warnings"])
     return BuildSummary(
         path=root,
@@ -83,6 +88,7 @@ def summarise(root: Path, shards: Sequence[int], *, rows_built: int, seconds: fl
         readings=readings,
         failures=failures,
         counts=dict(sorted(counts.items())),
+        image_flags=dict(sorted(flags.items())),
         warnings=warned,
         missing_shards=missing_shards(root),
         complete=header["complete"],

@@ -22,6 +22,7 @@ def show_build(result: BuildSummary, *, title: str, as_json: bool) -> None:
         "readings": result.readings,
         "skipped": result.skipped,
         "dropped_or_replaced": result.counts,
+        "image_flags": result.image_flags,
         "warnings": len(result.warnings),
         "rows_built": result.rows_built,
         "seconds": round(result.seconds, 3),

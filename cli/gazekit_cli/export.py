@@ -14,6 +14,7 @@ def export(
     cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory to make.", show_default=False)],
     to: Annotated[str, typer.Option("--to", help="png, npy, zarr, webdataset or bids.", show_default=False)],
+    verify: Annotated[bool, typer.Option("--verify", help="Re-hash the cache first; refuse a damaged one.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Write a cache in the format of another tool; OUT appears when all of it is written.
@@ -30,7 +31,7 @@ def export(
     from gazekit.cache import open_cache
     from gazekit.export import export_cache
 
-    opened = open_cache(cache)
+    opened = open_cache(cache, verify=verify)
     with progress("exporting", len(opened), "rows") as advance:
         rows = export_cache(opened, out, to=to, on_row=advance)
     summary({"rows": rows, "format": to, "directory": str(out)}, as_json=as_json, title="export")
