@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from gazekit.shards import FORMAT, FORMAT_VERSION, HEADER_FILE, SHARDS, Row, array_specs, shard_name, write_shard
+from gazekit.verify import seal
 
 TINY = (
     "model.encoder=vit_tiny_patch16_224",
@@ -90,7 +90,7 @@ def write_cache(
         "parameters": {"image_size": size, "grid": [4, 4], "heatmap_size": 0},
         "shards": shards,
     }
-    (path / HEADER_FILE).write_text(json.dumps(header))
+    (path / HEADER_FILE).write_bytes(seal(header))
     return path
 
 

@@ -251,7 +251,7 @@ def test_images_of_pretraining_are_sought_in_the_test_part(data, weights, tmp_pa
         ({"draws": 0}, "draws"),
         ({"features": "all"}, "cls, mean, both"),
         ({"device": "tpu"}, "device"),
-        ({"dataset": "chest"}, "there are folder"),
+        ({"dataset": "chest"}, "there are chestxray14"),
         ({"pretrain_ids": "nowhere.txt"}, "nowhere.txt"),
         ({"data": "nowhere"}, "no folder"),
     ],

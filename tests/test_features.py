@@ -22,7 +22,7 @@ from gazekit.cache import open_cache
 from vpmim.augment import crop_images
 from vpmim.encoder import Encoder
 from vpmim.export import load_encoder
-from vpmim.feature_file import ImagesError, write_features
+from vpmim.feature_file import write_features
 from vpmim.features import (
     encoder_features,
     extract,
@@ -30,9 +30,9 @@ from vpmim.features import (
     preprocessing,
     random_encoder,
     resample_square,
-    square_batches,
     weights_fingerprint,
 )
+from vpmim.image_source import ImageFiles, ImagesError
 from vpmim_cli.main import main
 
 CPU = torch.device("cpu")
@@ -112,10 +112,10 @@ def test_features_are_the_encoders(kind):
 def test_several_functions_see_the_same_images_in_one_pass(data, weights):
     paths = sorted((data / "images").iterdir())
     functions = {"encoder": encoder_features(load_encoder(weights), "cls", device=CPU), "pixels": pixel_features(8)}
-    together = extract(square_batches(paths, 37, device=CPU), functions, device=CPU)
+    together = extract(ImageFiles(tuple(paths)).batches(37, device=CPU), functions, device=CPU)
     assert together.row_N.tolist() == list(range(40))
     for name, function in functions.items():
-        alone = extract(square_batches(paths, 37, device=CPU), {name: function}, device=CPU)
+        alone = extract(ImageFiles(tuple(paths)).batches(37, device=CPU), {name: function}, device=CPU)
         np.testing.assert_array_equal(together.values[name], alone.values[name])
     assert together.values["pixels"].shape == (40, 64)
 
@@ -124,7 +124,8 @@ def test_progress_counts_every_image_read_or_not(data, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     paths = [*sorted((data / "images").iterdir()), tmp_path / "bad.png"]
     seen: list[int] = []
-    found = extract(square_batches(paths, 37, device=CPU), {"p": pixel_features(8)}, device=CPU, progress=seen.append)
+    batches = ImageFiles(tuple(paths)).batches(37, device=CPU)
+    found = extract(batches, {"p": pixel_features(8)}, device=CPU, progress=seen.append)
     assert seen == [32, 41]
     assert [(row, error.reason) for row, error in found.failures] == [(40, "not_image")]
 

@@ -14,7 +14,7 @@ class EvaluationError(ValueError):
     """An evaluation that cannot be run as asked, or must not be: images are missing."""
 
 
-def refuse_absent(labelled: LabelledImages, allow_missing: bool) -> None:
+def refuse_absent(labelled: LabelledImages, places: Sequence[int], allow_missing: bool) -> None:
     """Every image is there; asked before anything is computed.
 
     Raises
@@ -22,7 +22,7 @@ def refuse_absent(labelled: LabelledImages, allow_missing: bool) -> None:
     EvaluationError
         Images are missing, unless that is allowed.
     """
-    absent = [name for name, path in zip(labelled.ids, labelled.paths, strict=True) if not path.is_file()]
+    absent = [labelled.ids[place] for place in places]
     if absent and not allow_missing:
         raise EvaluationError(
             f"{len(absent)} of {len(labelled.ids)} images are missing: {some(absent)}; complete the data set, or "

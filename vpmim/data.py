@@ -27,13 +27,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gazekit.cache import open_cache
+from vpmim.image_source import is_cache
 from vpmim.images import SUFFIXES, read_square_batches, stored_size
 from vpmim.prior_source import PriorSource, prior_source
 from vpmim.random import permutation
 from vpmim.schedule import Schedule
 from vpmim.settings import Config
-
-CACHE_HEADER = "cache.json"
 
 T = TypeVar("T")
 
@@ -218,7 +217,7 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
     if not paths:
         raise DataError("name at least one cache or folder of images to train on")
     # caches first: their images have a size, and a folder's are brought to it
-    opened = {path: _open_cache(path) for path in paths if (path / CACHE_HEADER).is_file()}
+    opened = {path: _open_cache(path) for path in paths if is_cache(path)}
     sizes = {path: int(part.facts["image_size"]) for path, part in opened.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path}: {size}" for path, size in sizes.items())
@@ -292,7 +291,7 @@ def _read_folder(root: Path, size: int) -> Part:
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise DataError(
-            f"{root}: neither a cache (no {CACHE_HEADER}) nor a folder of PNG or JPEG images; "
+            f"{root}: neither a cache (no cache.json) nor a folder of PNG or JPEG images; "
             "make a cache of DICOM files with: gazekit build-heatmaps DIR CACHE --dataset images --images DIR"
         )
     names = [path.relative_to(root).as_posix() for path in files]

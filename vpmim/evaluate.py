@@ -41,10 +41,10 @@ from vpmim.features import (
     pixel_features,
     preprocessing,
     random_encoder,
-    square_batches,
     versions,
     weights_fingerprint,
 )
+from vpmim.image_source import Convert, open_images, tables_folder
 from vpmim.probe import Choice, choose_probe
 from vpmim.process import usable_device
 from vpmim.results import SystemScores, TestScores, measured, write_results
@@ -103,7 +103,12 @@ def linear_eval(
     *,
     data: str | Path,
     out: str | Path,
+    labels: str | Path | None = None,
     dataset: str = "folder",
+    split: str | None = None,
+    split_file: str | Path | None = None,
+    uncertain: str | None = None,
+    convert: Convert | None = None,
     protocol: str = "cached",
     features: str = "cls",
     fraction: float = 1.0,
@@ -120,9 +125,12 @@ def linear_eval(
     Parameters
     ----------
     source : a RUN or weights; see `vpmim.export.load_encoder`
-    data : the data set's folder
+    data : the data set's folder; or a gazekit cache of its images, and then `labels`
     out : folder of the results, made where it does not exist
+    labels : folder of the label tables, where `data` is a cache
     dataset : a key of `vpmim.datasets.DATASETS`
+    split, split_file, uncertain : options of the data set's reader, see `vpmim.datasets`
+    convert : makes a cache of DICOM images, see `vpmim.image_source.open_images`
     protocol : one of `PROTOCOLS`
     features : ``cls``, ``mean`` (of the patches) or ``both``
     fraction : share of the training images whose labels are used
@@ -143,23 +151,25 @@ def linear_eval(
     ------
     EvaluationError
         Options out of range; images that are missing or unreadable, unless `allow_missing`.
-    DatasetError, WeightsError, EncoderError, ProbeError
+    DatasetError, ImagesError, WeightsError, EncoderError, ProbeError
     PermissionError
         `out` cannot be written, known before anything is computed.
     """
     source, out = Path(source), Path(out)
     _check_options(protocol, fraction, seeds, draws, out)
     place = usable_device(device)
-    labelled = read_dataset(dataset, Path(data))
+    given = {"split": split, "split_file": split_file and Path(split_file), "uncertain": uncertain}
+    labelled = read_dataset(dataset, tables_folder(Path(data), labels), **given)
     pretrained = None if pretrain_ids is None else read_ids(Path(pretrain_ids))
     encoder = load_encoder(source)
     prepared = preprocessing(source, encoder)
-    refuse_absent(labelled, allow_missing)
+    images, prepared = open_images(labelled, Path(data), prepared, convert=convert)
+    refuse_absent(labelled, images.absent(), allow_missing)
 
     tables = feature_tables(encoder, features, device=place, controls=seeds if controls else 0)
     total = len(labelled.paths)
     found = extract(
-        square_batches(labelled.paths, prepared.stored_size, device=place),
+        images.batches(prepared.stored_size, device=place),
         tables,
         device=place,
         progress=None if progress is None else lambda done: progress(done, total),

@@ -7,25 +7,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gazekit.cache import PriorCache, open_cache
+from gazekit.cache import open_cache
 from vpmim.checkpoint import write_file
-from vpmim.data import CACHE_HEADER
 from vpmim.export import load_encoder
-from vpmim.features import encoder_features, extract, preprocessing, square_batches, weights_fingerprint
-from vpmim.images import SUFFIXES, SquareBatch
+from vpmim.features import encoder_features, extract, preprocessing, weights_fingerprint
+from vpmim.image_source import CachedImages, ImageFiles, ImagesError, ImageSource, is_cache
+from vpmim.images import SUFFIXES
 from vpmim.process import usable_device
-
-_AT_ONCE = 64
-
-
-class ImagesError(ValueError):
-    """No images where they were said to be, or one that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +79,11 @@ def write_features(
     place = usable_device(device)
     encoder = load_encoder(source)
     prepared = preprocessing(Path(source), encoder)
-    batches: Iterable[SquareBatch]
-    if (images / CACHE_HEADER).is_file():
-        cache = open_cache(images)
-        names, batches = list(cache.ids), _cache_batches(cache)
-        prepared = replace(prepared, stored_size=cache.image_size)
-    else:
-        paths = _image_files(images)
-        root = images if images.is_dir() else images.parent
-        names = [path.relative_to(root).as_posix() for path in paths]
-        batches = square_batches(paths, prepared.stored_size, device=place)
+    names, found_images = _images(images)
+    if isinstance(found_images, CachedImages):
+        prepared = replace(prepared, stored_size=found_images.cache.image_size)
     found = extract(
-        batches,
+        found_images.batches(prepared.stored_size, device=place),
         {kind: encoder_features(encoder, kind, device=place)},
         device=place,
         progress=None if progress is None else lambda done: progress(done, len(names)),
@@ -134,6 +121,16 @@ def write_features(
     return summary
 
 
+def _images(images: Path) -> tuple[list[str], ImageSource]:
+    """Names and images of a folder, of one file, or of a cache."""
+    if is_cache(images):
+        cache = open_cache(images)
+        return list(cache.ids), CachedImages(cache, tuple(range(len(cache))), {})
+    paths = _image_files(images)
+    root = images if images.is_dir() else images.parent
+    return [path.relative_to(root).as_posix() for path in paths], ImageFiles(tuple(paths))
+
+
 def _image_files(images: Path) -> list[Path]:
     if images.is_file():
         return [images]
@@ -146,15 +143,3 @@ def _image_files(images: Path) -> list[Path]:
             "gazekit build-heatmaps DIR CACHE --dataset images --images DIR"
         )
     return paths
-
-
-def _cache_batches(cache: PriorCache) -> Iterator[SquareBatch]:
-    """The stored squares of a cache as they are."""
-    for start in range(0, len(cache), _AT_ONCE):
-        stop = min(start + _AT_ONCE, len(cache))
-        yield SquareBatch(
-            index=np.arange(start, stop),
-            squares=np.asarray(cache.images[start:stop]),
-            frames=cache.frames[start:stop],
-            failures=(),
-        )

@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from torch import Tensor
 from gazekit.errors import RecordError
 from vpmim.augment import crop_images
 from vpmim.encoder import Encoder, EncoderSpec
-from vpmim.images import SquareBatch, read_square_batches, stored_size
+from vpmim.images import SquareBatch, stored_size
 from vpmim.run_folder import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ FeatureFunction = Callable[[Tensor], Tensor]
 
 PIXEL_SIDE = 32
 """Side, in pixels, to which images are reduced for the raw-pixel control."""
-
-_BATCH = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +132,6 @@ def resample_square(square_BSS: Tensor, side: int) -> Tensor:
     whole_14 = torch.tensor([[-0.5, -0.5, edge, edge]], dtype=torch.float64, device=square_BSS.device)
     unflipped_1 = torch.zeros(1, dtype=torch.bool, device=square_BSS.device)
     return crop_images(square_BSS, whole_14, unflipped_1, side)
-
-
-def square_batches(paths: Sequence[Path], size: int, *, device: torch.device) -> Iterator[SquareBatch]:
-    """Stored squares of image files, decoded by all processors, in batches that suit the device."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return read_square_batches(paths, size, batch_size=_BATCH[device.type], threads=threads)
 
 
 def extract(
