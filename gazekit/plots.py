@@ -41,7 +41,7 @@ TITLES = {
     "sampling_rate_hz": "sampling rate, Hz",
     "data_loss": "data lost, share",
     "std_dva": "STD in fixations, degrees",
-    "off_image": "fixated time off the image, share",
+    "off_image": "time off the image, share",
     "fixations_per_s": "fixations a second",
     "median_fixation_s": "median fixation, s",
 }
@@ -312,7 +312,7 @@ def quality_summary(readings: Sequence[Quality], *, axes: Sequence[Axes] | None 
     if axes is None:
         import matplotlib.pyplot as plt
 
-        axes = plt.subplots(2, 3, figsize=(10, 4.5), layout="constrained")[1].ravel()
+        axes = plt.subplots(2, 3, figsize=(12, 4.5), layout="constrained")[1].ravel()
     if len(axes) != len(TITLES):
         raise InputError(f"quality_summary needs {len(TITLES)} axes, got {len(axes)}")
     panels = np.empty(len(TITLES), dtype=object)
@@ -320,7 +320,7 @@ def quality_summary(readings: Sequence[Quality], *, axes: Sequence[Axes] | None 
         panels[k] = ax
         values = [value for reading in readings if (value := getattr(reading, name)) is not None]
         _strip(ax, values, BOUNDS.get(name, (None, None)))
-        median = f": median {np.median(values):.3g}" if values else ""
+        median = f": median {np.median(values):.4g}" if values else ""
         ax.set_title(title + median, fontsize="medium", loc="left")
     return panels
 

@@ -16,9 +16,9 @@ from gazekit.events.blinks import detect_blinks
 from gazekit.events.samples import clean_samples, column, trace_clean
 from gazekit.events.trace import MAX_GAP_S
 from gazekit.fixations import filter_fixations
-from gazekit.geometry import Screen, containing_pixels
+from gazekit.geometry import containing_pixels
 from gazekit.precision import bcea, rms_s2s, std
-from gazekit.reading import POSITION, TIMES, Reading
+from gazekit.reading import POSITION, PX_PER_DEG, TIMES, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,15 +158,13 @@ FIGURES = tuple(f.name for f in fields(Quality))[3:-2]
 """Names of the numbers of a `Quality`."""
 
 
-def reading_quality(reading: Reading, screen: Screen | None = None) -> Quality:
+def reading_quality(reading: Reading) -> Quality:
     """Measure one reading.
 
     Parameters
     ----------
     reading : Reading
-        Its samples are read from disk where there are any.
-    screen : Screen, optional
-        For samples without px_per_deg columns; without both, there are no figures in degrees.
+        Its samples are read from disk where there are any; without px_per_deg columns there are no figures in degrees.
 
     Raises
     ------
@@ -186,7 +184,7 @@ def reading_quality(reading: Reading, screen: Screen | None = None) -> Quality:
             raise
     else:
         try:
-            figures |= _sample_figures(samples, reading, screen)
+            figures |= _sample_figures(samples, reading)
         except InputError as error:
             raise RecordError("bad_table", f"{reading.reading_id}: {error}") from error
     found = Quality(reading.reading_id, reading.image_id, reading.reader_id, **figures)
@@ -218,7 +216,7 @@ def _fixation_figures(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _sample_figures(samples: pd.DataFrame, reading: Reading, screen: Screen | None) -> dict[str, Any]:
+def _sample_figures(samples: pd.DataFrame, reading: Reading) -> dict[str, Any]:
     rows = len(samples)
     samples = clean_samples(samples)
     time = column(samples, "time_s")
@@ -244,8 +242,8 @@ def _sample_figures(samples: pd.DataFrame, reading: Reading, screen: Screen | No
     before = np.append(0, np.cumsum(seen))
     # a fixation over n samples lasts n - 1 periods
     found["seen_share"] = min(1.0, float((before[stop] - before[start]).sum() / ((offset - onset) / period + 1).sum()))
-    if screen is not None or all(f"px_per_deg_{axis}" in samples.columns for axis in "xy"):
-        found |= _precision(trace_clean(samples, screen, max_gap=MAX_GAP_S), start, stop)
+    if all(name in samples.columns for name in PX_PER_DEG):
+        found |= _precision(trace_clean(samples, None, max_gap=MAX_GAP_S), start, stop)
     return found
 
 

@@ -18,7 +18,6 @@ from gazekit.shards import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gazekit.geometry import Screen
     from gazekit.reading import Readings
 
 SUFFIXES = (".csv", ".parquet", ".json")
@@ -74,7 +73,6 @@ class QualityReport:
 def dataset_quality(
     readings: Readings,
     *,
-    screen: Screen | None = None,
     ids: Sequence[str] | None = None,
     strict: bool = False,
     on_reading: Callable[[int], object] | None = None,
@@ -84,8 +82,6 @@ def dataset_quality(
     Parameters
     ----------
     readings : Readings
-    screen : Screen, optional
-        See `gazekit.quality.reading_quality`.
     ids : sequence of str, optional
         Only these readings.
     strict : bool
@@ -105,7 +101,7 @@ def dataset_quality(
     failures: list[tuple[str, str, str]] = []
     for done, reading_id in enumerate(wanted, start=1):
         try:
-            measured.append(reading_quality(readings[reading_id], screen))
+            measured.append(reading_quality(readings[reading_id]))
         except RecordError as error:
             if strict:
                 raise InputError(f"{reading_id}: {error.reason}: {error}") from error

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gazekit.errors import InputError
 from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
-from gazekit_cli.options import parse_screen
+from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_screen
 
 SHOWN = (
     "reading_id",
@@ -33,16 +32,14 @@ def quality(
     images: Annotated[
         Path | None, typer.Option(help="Where the images lie, for formats that need them.", show_default=False)
     ] = None,
-    spec: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Columns, units, screen, stimuli.", show_default=False)
-    ] = None,
-    screen_px: Annotated[str | None, typer.Option(metavar="WxH", help="Screen in pixels.", show_default=False)] = None,
-    screen_mm: Annotated[str | None, typer.Option(metavar="WxH", help="Screen in mm.", show_default=False)] = None,
-    distance_mm: Annotated[float | None, typer.Option(help="Eye to screen in mm.", show_default=False)] = None,
+    spec: SpecOption = None,
+    screen_px: ScreenPxOption = None,
+    screen_mm: ScreenMmOption = None,
+    distance_mm: DistanceOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Write every figure here: .csv, .parquet or .json.", show_default=False)
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N readings.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N readings.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first reading that must be skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
 ) -> None:
@@ -59,19 +56,17 @@ def quality(
     ```
     """
     from gazekit.quality_report import check_suffix, dataset_quality, report_dict, write_quality
-    from gazekit.sources import SOURCES
+    from gazekit.sources import open_source
 
     if out is not None:
         check_suffix(out)
     screen = parse_screen(screen_px, screen_mm, distance_mm)
-    if dataset not in SOURCES:
-        raise InputError(f"--dataset must be one of {', '.join(SOURCES)}, got {dataset!r}")
-    readings = SOURCES[dataset](root)
+    readings = open_source(dataset, root, images=images, spec=spec, screen=screen)
     for line in readings.notes:
         note(f"note: {line}")
     ids = readings.ids[:limit]
     with progress("measuring", len(ids), "readings") as advance:
-        report = dataset_quality(readings, screen=screen, ids=ids, strict=strict, on_reading=advance)
+        report = dataset_quality(readings, ids=ids, strict=strict, on_reading=advance)
     if out is not None:
         write_quality(report, out)
     if as_json:
