@@ -91,6 +91,13 @@ def placed_rectangle(image_shape: tuple[int, int], screen_px: tuple[int, int], p
     return x0, y0, x0 + w, y0 + h
 
 
+def anchored_rectangle(image_shape: tuple[int, int], anchor: tuple[float, float, float]) -> Box:
+    """Where an image is drawn at its own size: `anchor` (x, y, share) is the screen pixel at that share of its sides."""
+    height, width = check_image_shape(image_shape)
+    x0, y0 = anchor[0] - anchor[2] * width, anchor[1] - anchor[2] * height
+    return x0, y0, x0 + width, y0 + height
+
+
 def containing_pixels(points: ArrayLike) -> NDArray[np.int64]:
     """The pixel that holds each point: (..., 2) x, y to (..., 2) column, row.
 

@@ -33,6 +33,9 @@ class Trial:
         As the tracker names it, such as ``chest7.png``; None where the file names none.
     drawn : (x0, y0, x1, y1) or None
         Half-open range of screen pixels in which the file says the stimulus was drawn; None where it does not say.
+    anchor : (x, y, share) or None
+        Where the file says that it was drawn at its own size: the screen pixel at `share` of its width and height,
+        0 being its top left corner and 0.5 its centre.
     reader : str or None
         As the file names the person.
     fixations : DataFrame or None
@@ -50,6 +53,7 @@ class Trial:
     samples: pd.DataFrame
     stimulus: str | None = None
     drawn: Box | None = None
+    anchor: tuple[float, float, float] | None = None
     reader: str | None = None
     fixations: pd.DataFrame | None = None
     units: str = "screen_px"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gazekit.errors import InputError, RecordError
-from gazekit.geometry import Screen, placed_rectangle
+from gazekit.geometry import Screen, anchored_rectangle, placed_rectangle
 from gazekit.ids import is_id
 from gazekit.reading import FIXATION_COLUMNS, OPTIONAL_COLUMNS, POSITION, PX_PER_DEG, Entry, Reading
 from gazekit.sources.fixation_rules import usable_fixations
@@ -93,7 +93,7 @@ def check_screen(trial: Trial, recording: Recording, stimulus: Stimulus, source:
     on_image = trial.units.startswith("image")
     if on_image and source.images is None:
         raise InputError(f"{file}: positions are those on the image, so images= (--images DIR) is needed for its size")
-    placed = (stimulus.rectangle or trial.drawn) is not None and source.images is not None
+    placed = (stimulus.rectangle or trial.drawn or trial.anchor) is not None and source.images is not None
     if size is None and (trial.units == "screen_share" or not (placed or (on_image and by_file))):
         raise InputError(f"{file}: the size of the screen in pixels is not known; {SCREEN_CURE}")
 
@@ -133,7 +133,8 @@ def load_trial(entry: Entry, *, source: RecordingSource) -> Reading:
         name=name,
     )
     warnings = [f"{name}: {warning}" for warning in warnings]
-    reader = source.spec.readers.get(place.file.rpartition(".")[0], trial.reader)
+    readers = source.spec.readers
+    reader = readers.get(PurePosixPath(place.file).stem) or readers.get(trial.reader or "", trial.reader)
     if reader is not None and not is_id(reader):
         warnings.append(f"{name}: the reader's name is no id and is left out; name the reader under [readers]")
         reader = None
@@ -181,6 +182,8 @@ def _placement(entry: Entry, place: Place, recording: Recording, trial: Trial, s
         )
     shape = image_size(image)
     drawn = place.stimulus.rectangle or trial.drawn
+    if drawn is None and trial.anchor is not None:
+        drawn = anchored_rectangle(shape, trial.anchor)
     if drawn is None and size is not None:
         drawn = placed_rectangle(shape, size, source.spec.stimuli.placement)
     return Placement(shape, drawn, size, screen)

@@ -26,6 +26,7 @@ velocity_threshold = 30        # and any other keyword of the algorithm
 [stimuli]
 placement = "fit"              # fit, centre (one image pixel a screen pixel), stretch
 ignore = ["blank", "cross.png"]
+message = "picture"            # of EyeLink: trial variable, or beginning of a message, that names the image
 
 [[stimulus]]
 name = "picture 7.png"         # as the file names it
@@ -39,6 +40,7 @@ rectangle = [420, 0, 1500, 1080]   # where it was drawn: x0, y0, x1, y1, screen 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import hashlib
 import math
 import tomllib
@@ -113,21 +115,22 @@ class Lost:
 
     Attributes
     ----------
-    positions : tuple of float
-        Gaze is lost where x and y are both one of these.
+    positions : tuple of float and str
+        Gaze is lost where x and y are both one of these numbers. A text, such as "NA", is what the table writes in
+        place of a number that is missing.
     validity : tuple of str
         Gaze is lost where the validity column holds one of these.
     """
 
-    positions: tuple[float, ...] = ()
+    positions: tuple[float | str, ...] = ()
     validity: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not _is_list(self.positions) or not all(map(_is_number, self.positions)):
-            raise InputError(f"positions must be a list of numbers, got {self.positions!r}")
+        if not _is_list(self.positions) or not all(isinstance(p, str) or _is_number(p) for p in self.positions):
+            raise InputError(f"positions must be a list of numbers, or of texts in quotes, got {self.positions!r}")
         if not _is_list(self.validity):
             raise InputError(f"validity must be a list of codes, got {self.validity!r}")
-        object.__setattr__(self, "positions", tuple(map(float, self.positions)))
+        object.__setattr__(self, "positions", tuple(self.positions))
         object.__setattr__(self, "validity", tuple(map(str, self.validity)))
 
 
@@ -155,20 +158,33 @@ class Events:
         if self.source is not None:
             _check_choice("source", self.source, EVENT_SOURCES)
         check_thresholds(self.algorithm, self.thresholds)
+        for name, value in self.thresholds.items():
+            if not _is_number(value):
+                raise InputError(f"{name} must be a number, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Stimuli:
-    """``[stimuli]``: where an image is drawn if nothing says so, and names of stimuli that are not images to build."""
+    """``[stimuli]``: where an image is drawn if nothing says so, and names of stimuli that are not images to build.
+
+    `message` is the trial variable, or the beginning of the message, in which EyeLink's files name the image.
+    """
 
     placement: str = "fit"
     ignore: tuple[str, ...] = ()
+    message: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("placement", self.placement, PLACEMENTS)
         if not _is_list(self.ignore) or not all(isinstance(name, str) for name in self.ignore):
             raise InputError(f"ignore must be a list of names, got {self.ignore!r}")
         object.__setattr__(self, "ignore", tuple(self.ignore))
+
+    def ignores(self, name: str) -> bool:
+        """Whether a stimulus is named by `ignore`, whose ``*`` stands for anything."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignore)
+        if self.message is not None and (not isinstance(self.message, str) or not self.message.strip()):
+            raise InputError(f"message must be text in quotes, got {self.message!r}")
 
 
 @dataclass(frozen=True, slots=True)
