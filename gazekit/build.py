@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import time
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from functools import partial
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gazekit.build_summary import BuildSummary, summarise
-from gazekit.cache_files import finished_shard, missing_shards, read_header, row_failures
+from gazekit.cache_files import finished_shard, missing_shards, read_header
 from gazekit.errors import CacheError, InputError
-from gazekit.locks import hold
+from gazekit.executors import EXECUTORS, LOCK_WAIT_S, refuse_skipped, run_shards
+from gazekit.locks import Lock, hold
 from gazekit.manifest import write_manifest
-from gazekit.plan import Plan, RowTask, difference, plan_cache
-from gazekit.rows import crashed_row, make_row
+from gazekit.plan import Plan, difference, plan_cache
 from gazekit.shards import (
     FAILURES_FILE,
     HEADER_FILE,
     MANIFEST_FILE,
     SHARD_FILE,
     SHARDS,
-    Row,
-    array_specs,
     replacing,
     sha256_file,
-    shard_name,
-    write_shard,
 )
 from gazekit.verify import seal
-from gazekit.workers import ordered_map
 
 if TYPE_CHECKING:
     from gazekit.reading import Readings
 
-EXECUTORS = ("processes", "serial")
-LOCK_WAIT_S = 10.0
-_LOCK_FILE = ".lock"
-_ROWS_A_WORKER = 32
+LOCK_FILE = ".lock"
+_PLAN_LOCK_FILE = ".plan.lock"
 
 
 def build_heatmaps(
@@ -63,6 +53,7 @@ def build_heatmaps(
     limit: int | None = None,
     workers: int | None = None,
     executor: str = "processes",
+    scheduler: str | None = None,
     task_index: int | None = None,
     task_count: int | None = None,
     strict: bool = False,
@@ -84,9 +75,13 @@ def build_heatmaps(
     sigma_dva, image_size, grid, heatmap_size, per, gaze, window, windowing, keep_no_gaze, shard_size, limit
         As in `gazekit.plan.plan_cache`.
     workers : int, optional
-        Processes; default one a core, but no more than one for each 32 rows: a process takes seconds to start.
-    executor : "processes" or "serial"
-        "serial" works in this process: for debugging, without protection from a decoder that crashes.
+        Processes; default one a core, but no more than one for each 32 rows: a process takes a second to start.
+        With "slurm": jobs at a time, default 100.
+    executor : "processes", "serial", "dask" or "slurm"
+        "serial" works in this process: for debugging, without protection from a decoder that crashes. "dask" and
+        "slurm" send out whole shards; see docs/scaling.md.
+    scheduler : str, optional
+        Address of a Dask scheduler; default a Dask cluster on this machine.
     task_index, task_count : int, optional
         Build only the shards k with ``k % task_count == task_index``; `finalize` then joins the tasks.
     strict : bool
@@ -109,7 +104,7 @@ def build_heatmaps(
         The system refused; what was finished is intact and the same call goes on from there.
     """
     started = time.perf_counter()
-    _check_run_options(workers, executor, task_index, task_count)
+    _check_run_options(workers, executor, scheduler, task_index, task_count)
     plan = plan_cache(
         readings,
         Path(images_root),
@@ -126,48 +121,27 @@ def build_heatmaps(
         limit=limit,
     )
     root = Path(out)
-    run = partial(_run, plan, root, workers=workers, executor=executor, strict=strict, on_plan=on_plan, on_row=on_row)
-    if task_index is None or task_count is None:
-        shards = range(plan.n_shards)
-        with _directory(root), hold(root / _LOCK_FILE, str(root)), _begun(plan, root):
-            rows_built = run(shards)
-            _join(root)
-    else:
-        shards = range(task_index, plan.n_shards, task_count)
-        with _directory(root), hold(root / _LOCK_FILE, str(root), wait_s=LOCK_WAIT_S):
-            _write_plan(plan, root)
-        rows_built = run(shards)
-    return summarise(root, shards, rows_built=rows_built, seconds=time.perf_counter() - started)
-
-
-def run_shard(plan: Plan, k: int, out: Path, *, rows: Iterable[Row] | None = None) -> dict[str, Any]:
-    """Build shard k, unless it is there.
-
-    Parameters
-    ----------
-    plan : Plan
-    k : int
-    out : Path
-        The cache.
-    rows : iterable of Row, optional
-        The shard's rows as they come from other processes; default: made here.
-
-    Returns
-    -------
-    dict
-        The content of its ``shard.json``.
-    """
-    with hold(out / f".shard-{shard_name(k)}.lock", f"shard {shard_name(k)} of {out}", wait_s=LOCK_WAIT_S):
-        found = finished_shard(out, k, plan.fingerprint)
-        if found is not None:
-            return found
-        p = plan.parameters
-        return write_shard(
-            out / SHARDS / shard_name(k),
-            map(_maker(plan), plan.shard(k)) if rows is None else rows,
-            specs=array_specs(p.image_size, p.grid, p.heatmap_size),
-            fingerprint=plan.fingerprint,
+    is_task = task_index is not None and task_count is not None
+    shards = range(plan.n_shards)[task_index::task_count]
+    alone = hold(root / LOCK_FILE, str(root), shared=is_task, wait_s=LOCK_WAIT_S if is_task else 0)
+    with _directory(root), alone as lock, _begun(plan, root, lock):
+        todo = _missing(plan, root, shards, strict)
+        rows_built = sum(len(plan.shard(k)) for k in todo)
+        if on_plan is not None:
+            on_plan(rows_built)
+        run_shards(
+            plan,
+            todo,
+            root,
+            executor=executor,
+            workers=workers,
+            scheduler=scheduler,
+            strict=strict,
+            on_row=on_row,
         )
+        if not is_task:
+            _join(root)
+    return summarise(root, shards, rows_built=rows_built, seconds=time.perf_counter() - started)
 
 
 def finalize(out: str | Path) -> BuildSummary:
@@ -179,17 +153,21 @@ def finalize(out: str | Path) -> BuildSummary:
     started = time.perf_counter()
     root = Path(out)
     n_shards = len(read_header(root)["shards"])
-    with hold(root / _LOCK_FILE, str(root), wait_s=LOCK_WAIT_S):
-        if not missing_shards(root):
+    if not missing_shards(root):
+        with hold(root / LOCK_FILE, str(root), wait_s=LOCK_WAIT_S):
             _join(root)
     return summarise(root, range(n_shards), rows_built=0, seconds=time.perf_counter() - started)
 
 
-def _check_run_options(workers: int | None, executor: str, task_index: int | None, task_count: int | None) -> None:
+def _check_run_options(
+    workers: int | None, executor: str, scheduler: str | None, task_index: int | None, task_count: int | None
+) -> None:
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}")
     if executor not in EXECUTORS:
         raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+    if scheduler is not None and (executor != "dask" or workers is not None):
+        raise InputError("scheduler is for the executor dask, whose workers it has itself; workers is not for it")
     if (task_index is None) != (task_count is None):
         raise InputError("task_index and task_count go together")
     if task_index is not None and task_count is not None and not 0 <= task_index < task_count:
@@ -214,16 +192,19 @@ def _directory(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _begun(plan: Plan, root: Path) -> Iterator[None]:
+def _begun(plan: Plan, root: Path, lock: Lock) -> Iterator[None]:
     """Write ``cache.json`` if it is not there; take it away again if wrong input is found before a shard is finished.
 
-    Otherwise the corrected input would be refused for differing from the wrong one, of which nothing was built.
+    Otherwise the corrected input would be refused for differing from the wrong one, of which nothing was built. Of
+    several tasks the last one to leave does it.
     """
-    is_new = _write_plan(plan, root)
+    (root / SHARDS).mkdir(exist_ok=True)
+    with hold(root / _PLAN_LOCK_FILE, str(root), wait_s=LOCK_WAIT_S):
+        _write_plan(plan, root)
     try:
         yield
     except InputError:
-        if is_new and not any((root / SHARDS).iterdir()):
+        if not any((root / SHARDS).iterdir()) and lock.is_alone():
             (root / SHARDS).rmdir()
             (root / HEADER_FILE).unlink()
         raise
@@ -237,13 +218,12 @@ def _refuse_foreign(root: Path) -> None:
             raise InputError(f"{root} is neither empty nor a cache (it holds {foreign[0]}); name another directory")
 
 
-def _write_plan(plan: Plan, root: Path) -> bool:
-    """The first to come writes ``cache.json``, which is then True; the others check that it is theirs."""
-    (root / SHARDS).mkdir(exist_ok=True)
+def _write_plan(plan: Plan, root: Path) -> None:
+    """The first to come writes ``cache.json``; the others check that it is theirs."""
     if not (root / HEADER_FILE).exists():
         with replacing(root / HEADER_FILE) as file:
             file.write(seal(plan.header))
-        return True
+        return
     header = read_header(root)
     if header["fingerprint"] != plan.fingerprint:
         raise CacheError(
@@ -256,67 +236,18 @@ def _write_plan(plan: Plan, root: Path) -> bool:
     ]
     if changed and not header["complete"]:
         warnings.warn(f"{root} was begun with other packages: {'; '.join(changed)}", stacklevel=3)
-    return False
 
 
-def _run(
-    plan: Plan,
-    root: Path,
-    shards: Sequence[int],
-    *,
-    workers: int | None,
-    executor: str,
-    strict: bool,
-    on_plan: Callable[[int], None] | None,
-    on_row: Callable[[int], None] | None,
-) -> int:
-    """Build those of `shards` that are missing; the number of rows made."""
+def _missing(plan: Plan, root: Path, shards: Iterable[int], strict: bool) -> list[int]:
+    """Those of `shards` that are still to be built."""
     todo = []
     for k in shards:
         content = finished_shard(root, k, plan.fingerprint)
         if content is None:
             todo.append(k)
         elif strict:
-            _refuse_skipped(content["rows"])
-    tasks = list(itertools.chain.from_iterable(plan.shard(k) for k in todo))
-    if on_plan is not None:
-        on_plan(len(tasks))
-    with closing(_rows(plan, tasks, workers, executor)) as made:
-        rows = _watched(made, strict, on_row)
-        for k in todo:
-            share = itertools.islice(rows, len(plan.shard(k)))
-            run_shard(plan, k, root, rows=share)
-            deque(share, maxlen=0)  # a task that has just built the same shard leaves these rows unused
-    return len(tasks)
-
-
-def _maker(plan: Plan) -> Callable[[RowTask], Row]:
-    return partial(make_row, load=plan.load, images_root=plan.images_root, parameters=plan.parameters)
-
-
-def _rows(plan: Plan, tasks: Sequence[RowTask], workers: int | None, executor: str) -> Generator[Row]:
-    make = _maker(plan)
-    if executor == "serial":
-        yield from map(make, tasks)
-    else:
-        worth_starting = max(1, len(tasks) // _ROWS_A_WORKER)
-        crashed = partial(crashed_row, parameters=plan.parameters)
-        yield from ordered_map(make, tasks, workers=workers or min(_cores(), worth_starting), crashed=crashed)
-
-
-def _watched(rows: Iterable[Row], strict: bool, on_row: Callable[[int], None] | None) -> Iterator[Row]:
-    for done, row in enumerate(rows, start=1):
-        if strict:
-            _refuse_skipped([row.info])
-        if on_row is not None:
-            on_row(done)
-        yield row
-
-
-def _refuse_skipped(rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        for failure in row_failures(row):
-            raise InputError(f"{failure['id']}: {failure['reason']}: {failure['message']} (--strict ends here)")
+            refuse_skipped(content["rows"])
+    return todo
 
 
 def _join(root: Path) -> None:
@@ -344,7 +275,3 @@ def _join(root: Path) -> None:
         file.write(seal(final))
     for lock in root.glob(".shard-*.lock"):  # left by killed runs
         lock.unlink(missing_ok=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,8 +18,23 @@ _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _POLL_S = 0.1
 
 
+class Lock:
+    """A lock that is held."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def is_alone(self) -> bool:
+        """Whether nobody shares the lock, and nobody will: to be asked last, because the answer no gives it back."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another holder, or a file system that cannot tell
+            return False
+        return True
+
+
 @contextmanager
-def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
+def hold(path: Path, what: str, *, wait_s: float = 0.0, shared: bool = False) -> Iterator[Lock]:
     """Hold an advisory lock for the length of a ``with`` block.
 
     The kernel gives the lock back when its holder dies, however it dies, so a lock file that a killed run left
@@ -33,28 +48,32 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0) -> Iterator[None]:
         What is locked, for the message.
     wait_s : float
         How long to wait for another holder, seconds.
+    shared : bool
+        Hold it together with others who share it, but with nobody who wants it alone.
 
     Raises
     ------
     CacheError
         Another process holds it; the message names host and process id.
     """
-    descriptor = _acquire(path, what, wait_s)
+    descriptor = _acquire(path, what, wait_s, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    lock = Lock(descriptor)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
-        yield
+        yield lock
     finally:
-        path.unlink(missing_ok=True)
+        if not shared or lock.is_alone():  # a file that others hold must stay the file that the next one opens
+            path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _acquire(path: Path, what: str, wait_s: float) -> int:
+def _acquire(path: Path, what: str, wait_s: float, kind: int) -> int:
     deadline = time.monotonic() + wait_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 300, 0).decode("utf-8", "replace").split()
             os.close(descriptor)

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,56 +122,42 @@ class Plan:
     ----------
     parameters : Parameters
     tasks : tuple of RowTask
-        Sorted by id; shard k holds ``tasks[k * shard_size : (k + 1) * shard_size]``.
+        Sorted by id; shard k holds the k-th `shard_size` of them.
     load : callable
         Entry to Reading, of the source.
     images_root : Path
-    source_digest : str
-        Digest of the source's tables.
+    header : dict
+        ``cache.json`` of the whole cache while it is not finished.
+    first_shard : int
+        The shard that `tasks` begin with: not 0 where the plan is cut down to one shard.
     """
 
     parameters: Parameters
     tasks: tuple[RowTask, ...]
     load: Callable[[Entry], Reading]
     images_root: Path
-    source_digest: str
+    header: dict[str, Any]
+    first_shard: int = 0
 
     @property
     def n_shards(self) -> int:
-        """Number of shards."""
-        return math.ceil(len(self.tasks) / self.parameters.shard_size)
-
-    def shard(self, k: int) -> tuple[RowTask, ...]:
-        """Rows of shard k."""
-        size = self.parameters.shard_size
-        return self.tasks[k * size : (k + 1) * size]
+        """Number of shards of the whole cache."""
+        return len(self.header["shards"])
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over parameters, format version and inputs."""
         return str(self.header["fingerprint"])
 
-    @cached_property
-    def header(self) -> dict[str, Any]:
-        """``cache.json`` of a cache that is not finished yet."""
-        parameters = self.parameters.to_dict()
-        inputs = {
-            "rows": len(self.tasks),
-            "ids": _digest(task.id for task in self.tasks),
-            "tables": self.source_digest,
-            "images": _digest(f"{task.image_bytes} {_suffix(task)}" for task in self.tasks),
-        }
-        identity = {"format": FORMAT, "format_version": FORMAT_VERSION, "parameters": parameters, "inputs": inputs}
-        return identity | {
-            "fingerprint": hashlib.sha256(to_json(identity)).hexdigest(),
-            "arrays": _array_list(self.parameters),
-            "packages": _package_versions(),
-            "complete": False,
-            "shards": [
-                {"name": shard_name(k), "planned": len(self.shard(k)), "rows": 0, "fixations": 0, "sha256": None}
-                for k in range(self.n_shards)
-            ],
-        }
+    def shard(self, k: int) -> tuple[RowTask, ...]:
+        """Rows of shard k."""
+        size = self.parameters.shard_size
+        start = (k - self.first_shard) * size
+        return self.tasks[start : start + size]
+
+    def only(self, k: int) -> Plan:
+        """The same plan without the rows of other shards: small enough to be sent with each of many tasks."""
+        return dataclasses.replace(self, tasks=self.shard(k), first_shard=k)
 
 
 def plan_cache(
@@ -243,7 +228,40 @@ def plan_cache(
         RowTask(id_, entries[0].image_id, tuple(entries), *files[entries[0].image_id], window=span)
         for id_, (entries, span) in chosen.items()
     )
-    return Plan(parameters, tasks, readings.load, images_root, readings.digest())
+    return Plan(parameters, tasks, readings.load, images_root, _header(parameters, tasks, readings.digest()))
+
+
+def _header(parameters: Parameters, tasks: Sequence[RowTask], source_digest: str) -> dict[str, Any]:
+    """``cache.json`` of a cache that is not finished yet; `source_digest` is of the source's tables."""
+    inputs = {
+        "rows": len(tasks),
+        "ids": _digest(task.id for task in tasks),
+        "tables": source_digest,
+        "images": _digest(f"{task.image_bytes} {_suffix(task)}" for task in tasks),
+    }
+    identity = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "parameters": parameters.to_dict(),
+        "inputs": inputs,
+    }
+    starts = range(0, len(tasks), parameters.shard_size)
+    return identity | {
+        "fingerprint": hashlib.sha256(to_json(identity)).hexdigest(),
+        "arrays": _array_list(parameters),
+        "packages": _package_versions(),
+        "complete": False,
+        "shards": [
+            {
+                "name": shard_name(k),
+                "planned": min(parameters.shard_size, len(tasks) - start),
+                "rows": 0,
+                "fixations": 0,
+                "sha256": None,
+            }
+            for k, start in enumerate(starts)
+        ],
+    }
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

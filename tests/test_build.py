@@ -1,4 +1,5 @@
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -16,10 +17,12 @@ import pytest
 from memory_source import HEIGHT, WIDTH, Spec, make_source, make_specs, write_images
 
 import gazekit.build
+import gazekit.executors
 import gazekit.shards
-from gazekit.build import BuildSummary, build_heatmaps, finalize, run_shard
+from gazekit.build import BuildSummary, build_heatmaps, finalize
 from gazekit.cache import open_cache
 from gazekit.errors import CacheError, InputError
+from gazekit.executors import run_shard
 from gazekit.plan import plan_cache
 from gazekit.verify import damage
 
@@ -234,7 +237,7 @@ def test_a_second_build_of_the_same_cache_names_the_holder(tmp_path: Path) -> No
 def test_a_second_builder_of_the_same_shard_waits_or_names_the_holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gazekit.build, "LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr(gazekit.executors, "LOCK_WAIT_S", 0.2)
     specs = make_specs(5)
     plan = plan_cache(make_source(specs), write_images(tmp_path / "images", specs), **SMALL)
 
@@ -516,18 +519,59 @@ def test_input_found_wrong_before_a_shard_is_finished_leaves_nothing(tmp_path: P
     assert build(make_specs(8), tmp_path, strict=True).complete, "the corrected input is not held against the wrong one"
 
 
-def test_wrong_input_takes_nothing_of_an_earlier_run(tmp_path: Path) -> None:
-    def stop(done: int) -> None:
-        raise KeyboardInterrupt
-
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_input_found_wrong_by_tasks_leaves_nothing_that_blocks_the_corrected_run(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
     specs = make_specs(8)
     specs[2] = Spec("99img002", "99R002-0", fault="bad_table")
-    with pytest.raises(KeyboardInterrupt):
-        build(specs, tmp_path, on_row=stop)
-    header = (tmp_path / "cache" / "cache.json").read_bytes()
+    specs[5] = Spec("99img005", "99R005-0", fault="bad_table")
+    build_task = functools.partial(build, task_count=2, strict=True)
+
+    def the_other_task(done: int) -> None:
+        if done == 1:
+            with pytest.raises(InputError, match="bad_table"):
+                build_task(specs, tmp_path, task_index=order[1])
+            assert (tmp_path / "cache" / "cache.json").exists(), "somebody still builds by it"
+
+    with pytest.raises(InputError, match="bad_table"):
+        build_task(specs, tmp_path, task_index=order[0], on_row=the_other_task)
+    for index in order:
+        build_task(make_specs(8), tmp_path, task_index=index, sigma_dva=1.5)
+    assert finalize(tmp_path / "cache").complete
+    assert leftovers(tmp_path / "cache") == []
+
+
+def test_a_whole_run_is_refused_while_tasks_build_and_the_other_way_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gazekit.build, "LOCK_WAIT_S", 0.2)
+    specs = make_specs(8)
+    holder = rf"host {socket.gethostname()}, process {os.getpid()};"
+
+    def whole(done: int) -> None:
+        with pytest.raises(CacheError, match=holder):
+            build(specs, tmp_path)
+
+    def task(done: int) -> None:
+        with pytest.raises(CacheError, match=holder):
+            build(specs, tmp_path, "other", task_index=0, task_count=2)
+
+    build(specs, tmp_path, task_index=0, task_count=2, on_row=whole)
+    build(specs, tmp_path, "other", on_row=task)
+    assert finalize(tmp_path / "cache").missing_shards == ["00001"]
+
+
+def test_wrong_input_takes_no_finished_shard(tmp_path: Path) -> None:
+    specs = make_specs(8)
+    build(specs, tmp_path, task_index=0, task_count=2)
+    before = tree(tmp_path / "cache", ".")
+    with pytest.raises(CacheError, match="sigma_dva"):
+        build(specs, tmp_path, sigma_dva=2.0)
+    specs[6] = Spec("99img006", "99R006-0", fault="bad_table")
     with pytest.raises(InputError, match="bad_table"):
         build(specs, tmp_path, strict=True)
-    assert (tmp_path / "cache" / "cache.json").read_bytes() == header
+    assert tree(tmp_path / "cache", ".") == before
     assert build(specs, tmp_path).complete
 
 
