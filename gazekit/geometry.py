@@ -92,7 +92,10 @@ def placed_rectangle(image_shape: tuple[int, int], screen_px: tuple[int, int], p
 
 
 def anchored_rectangle(image_shape: tuple[int, int], anchor: tuple[float, float, float]) -> Box:
-    """Where an image is drawn at its own size: `anchor` (x, y, share) is the screen pixel at that share of its sides."""
+    """Where an image is drawn at its own size, `anchor` (x, y, share) being the screen pixel at a share of its sides.
+
+    The rectangle is a half-open range of screen pixels, (x0, y0, x1, y1).
+    """
     height, width = check_image_shape(image_shape)
     x0, y0 = anchor[0] - anchor[2] * width, anchor[1] - anchor[2] * height
     return x0, y0, x0 + width, y0 + height

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 EYES = ("left", "right")
 
-IGNORED = frozenset("SFIX SSACC ESACC SBLINK EBLINK INPUT BUTTON PRESCALER VPRESCALER PUPIL >>>>>>>".split())
+IGNORED = frozenset(
+    ("SFIX", "SSACC", "ESACC", "SBLINK", "EBLINK", "INPUT", "BUTTON", "PRESCALER", "VPRESCALER", "PUPIL", ">>>>>>>")
+)
 """First words of lines that say nothing which is used here."""
 
 COMMENTS = ("**", "#", "/", ";")

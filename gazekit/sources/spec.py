@@ -179,12 +179,12 @@ class Stimuli:
         if not _is_list(self.ignore) or not all(isinstance(name, str) for name in self.ignore):
             raise InputError(f"ignore must be a list of names, got {self.ignore!r}")
         object.__setattr__(self, "ignore", tuple(self.ignore))
+        if self.message is not None and (not isinstance(self.message, str) or not self.message.strip()):
+            raise InputError(f"message must be text in quotes, got {self.message!r}")
 
     def ignores(self, name: str) -> bool:
         """Whether a stimulus is named by `ignore`, whose ``*`` stands for anything."""
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.ignore)
-        if self.message is not None and (not isinstance(self.message, str) or not self.message.strip()):
-            raise InputError(f"message must be text in quotes, got {self.message!r}")
 
 
 @dataclass(frozen=True, slots=True)
