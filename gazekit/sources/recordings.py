@@ -6,7 +6,6 @@ and the index is made. Each file is parsed once to know its trials, and again, o
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 from collections import Counter
@@ -49,7 +48,8 @@ def read_recordings(
         Path of a file to its `Recording`; picklable. Raises `RecordError` (``bad_table``) for a file that cannot be
         read, which costs that file, or `InputError`, which ends everything.
     suffixes : sequence of str
-        Ends of the names of the files to parse, in lower case; the names may have any case.
+        Ends of the names of the files to parse, in lower case; the names may have any case. Of two files whose names
+        differ in this alone, the one with the earlier end is parsed.
     companions : sequence of str
         Ends of the names of other files that `parse` reads, beside the file or in a folder above it: they count for
         the digest.
@@ -101,7 +101,7 @@ def read_recordings(
             continue
         for trial in recording.trials:
             shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
-            if any(fnmatch.fnmatchcase(shown, pattern) for pattern in spec.stimuli.ignore):
+            if spec.stimuli.ignores(shown):
                 ignored[shown] += 1
                 continue
             place = Place(file, trial.name, spec.stimulus.get(shown) or _stimulus_called(shown, file))
@@ -133,9 +133,10 @@ def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], C
         folder, paths = root, sorted(_walk(root))
     else:
         raise InputError(f"{root}: no such file or folder")
-    wanted = {path: _without_suffix(path, suffixes) for path in paths}
-    files = {path: name.replace("/", ".").replace(" ", "-") for path, name in wanted.items() if name is not None}
-    others = Counter(PurePosixPath(path).suffix or "no suffix" for path in paths if path not in files)
+    files, second = _preferred(paths, suffixes)
+    others = Counter(
+        PurePosixPath(path).suffix or "no suffix" for path in paths if path not in files and path not in second
+    )
     if not files:
         held = ", ".join(f"{n} of {suffix}" for suffix, n in others.most_common(5)) or "no file"
         raise InputError(f"{root}: expected files that end in {', '.join(suffixes)}; it holds {held}")
@@ -145,11 +146,19 @@ def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], C
                 f"{root}: the name {path!r} cannot be an id: expected A-Z a-z 0-9 . _ - or a space, at most 128 "
                 "characters, folders included; rename it"
             )
-    twice = [name for name, n in Counter(files.values()).items() if n > 1]
-    if twice:
-        both = " and ".join(path for path, name in files.items() if name == twice[0])
-        raise InputError(f"{root}: {both} would have the same id {twice[0]}; rename one")
     return folder, files, others
+
+
+def _preferred(paths: Sequence[str], suffixes: Sequence[str]) -> tuple[dict[str, str], set[str]]:
+    """Each file to parse with the id of its readings, and those left out for one of an earlier suffix."""
+    ends = {path: suffix for path in paths if (suffix := _suffix(path, suffixes)) is not None}
+    best: dict[str, str] = {}
+    for path in sorted(ends, key=lambda path: (suffixes.index(ends[path]), path)):
+        name = path[: -len(ends[path])].replace("/", ".").replace(" ", "-")
+        first = best.setdefault(name, path)
+        if first != path and (ends[first] == ends[path] or first[: -len(ends[first])] != path[: -len(ends[path])]):
+            raise InputError(f"{first} and {path} would have the same id {name}; rename one")
+    return {path: name for name, path in sorted(best.items())}, ends.keys() - best.values()
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -165,16 +174,16 @@ def _walk(folder: Path) -> Iterator[str]:
                 yield (Path(place) / name).relative_to(folder).as_posix()
 
 
-def _without_suffix(path: str, suffixes: Sequence[str]) -> str | None:
-    return next((path[: -len(suffix)] for suffix in suffixes if path.lower().endswith(suffix)), None)
+def _suffix(path: str, suffixes: Sequence[str]) -> str | None:
+    return next((suffix for suffix in suffixes if path.lower().endswith(suffix)), None)
 
 
 def _stimulus_called(name: str, file: str) -> Stimulus:
     """What a stimulus without a ``[[stimulus]]`` means: an image of its name."""
-    if not is_id(name):
+    if not is_safe_path(name):
         raise InputError(
-            f"{file}: the stimulus {name[:60]!r} is not called as a file can be; say which image it is under "
-            "[[stimulus]], or name it under [stimuli] ignore"
+            f"{file}: the stimulus {name[:60]!r} is no safe path of an image; say which image it is "
+            "under [[stimulus]] of --spec, or name it under [stimuli] ignore"
         )
     return Stimulus(name=name)
 
@@ -228,7 +237,7 @@ def _digest(folder: Path, suffixes: Sequence[str], files: Sequence[str], source:
     sha256 = hashlib.sha256(f"{source.spec.digest()} {source.screen}\n".encode())
     folders = {folder / place for file in files for place in PurePosixPath(file).parents}
     beside = (path for place in folders for path in place.iterdir() if path.is_file())
-    wanted = {*files, *(p.relative_to(folder).as_posix() for p in beside if _without_suffix(p.name, suffixes))}
+    wanted = {*files, *(p.relative_to(folder).as_posix() for p in beside if _suffix(p.name, suffixes))}
     for file in sorted(wanted):
         with (folder / file).open("rb") as stream:
             sha256.update(f"{file} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
