@@ -35,6 +35,9 @@ _EXPORTS = {
     "FIXATION_COLUMNS": "reading",
     "read_reflacx": "sources.reflacx",
     "read_images": "sources.images",
+    "read_egd": "sources.egd",
+    "read_egd_calibration": "sources.egd",
+    "read_table": "sources.gaze_table",
     "read_image": "image",
     "read_dicom": "dicom",
     "open_cache": "cache",
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
     from gazekit.reading import FIXATION_COLUMNS, Reading, Readings
     from gazekit.relevance import partition
     from gazekit.samples import sample_weights, samples_as_fixations
+    from gazekit.sources.egd import read_egd, read_egd_calibration
+    from gazekit.sources.gaze_table import read_table
     from gazekit.sources.images import read_images
     from gazekit.sources.reflacx import read_reflacx
     from gazekit.windows import Window, spoken_windows, time_slices, window_weights

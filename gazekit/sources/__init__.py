@@ -9,11 +9,15 @@ from pathlib import Path
 from gazekit.errors import InputError
 from gazekit.geometry import Screen
 from gazekit.reading import Readings
+from gazekit.sources.egd import read_egd
+from gazekit.sources.gaze_table import read_table
 from gazekit.sources.images import read_images
 from gazekit.sources.reflacx import read_reflacx
 
 SOURCES: dict[str, Callable[..., Readings]] = {
     "reflacx": read_reflacx,
+    "egd": read_egd,
+    "table": read_table,
     "images": read_images,
 }
 """Name of a data set, as ``--dataset`` takes it, to the function that opens it."""
