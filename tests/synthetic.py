@@ -6,7 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from gazekit.shards import FORMAT, FORMAT_VERSION, HEADER_FILE, SHARDS, Row, array_specs, shard_name, write_shard
+from gazekit.shards import (
+    FAILURES_FILE,
+    FORMAT,
+    FORMAT_VERSION,
+    HEADER_FILE,
+    MANIFEST_FILE,
+    SHARD_FILE,
+    SHARDS,
+    Row,
+    array_specs,
+    sha256_file,
+    shard_name,
+    write_shard,
+)
 from gazekit.verify import seal
 
 TINY = (
@@ -75,13 +88,26 @@ def write_cache(
                 "reading_ids": [],
                 "status": "ok",
                 "reason": None,
+                "patient_id": None,
+                "split": None,
+                "view": None,
+                "dwell_s": 0.0,
+                "off_image_share": None,
+                "heatmap_factor": None,
+                "image": {},
+                "n_readings": int(count > 0),
                 "n_fixations": count,
                 "failures": [],
             }
             rows.append(Row(info, arrays, fixations_at(centres[i], size=size, count=count, seed=i)))
         content = write_shard(path / SHARDS / shard_name(k), rows, specs=specs, fingerprint=fingerprint)
         counts = content["counts"]
-        shards.append({"name": shard_name(k), "rows": counts["rows"], "fixations": counts["fixations"]})
+        sha256 = sha256_file(path / SHARDS / shard_name(k) / SHARD_FILE)
+        shards.append(
+            {"name": shard_name(k), "rows": counts["rows"], "fixations": counts["fixations"], "sha256": sha256}
+        )
+    for name in (MANIFEST_FILE, FAILURES_FILE):
+        (path / name).touch()
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -89,6 +115,7 @@ def write_cache(
         "complete": True,
         "parameters": {"image_size": size, "grid": [4, 4], "heatmap_size": 0},
         "shards": shards,
+        "files": {name: {"sha256": sha256_file(path / name)} for name in (MANIFEST_FILE, FAILURES_FILE)},
     }
     (path / HEADER_FILE).write_bytes(seal(header))
     return path
