@@ -44,7 +44,7 @@ def dask_map(
     except ImportError:
         raise InputError("--executor dask needs a package more: pip install 'gazekit[dask]'") from None
     if scheduler is None:
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     else:
         cluster = None
     try:

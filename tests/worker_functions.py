@@ -42,6 +42,15 @@ def be_killed_some_times(task: tuple[Path, int]) -> int:
     return 3
 
 
+def kill_the_first(task: tuple[Path, int]) -> int:
+    """The number; the first process that comes here is killed."""
+    flag, n = task
+    if not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
 def process_id(n: int) -> int:
     """The number of the process that answers; it ends on 13."""
     if n == 13:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,14 +47,28 @@ def build_heatmaps(
     ] = "whole",
     windowing: Annotated[str, typer.Option(help="dicom, reflacx, percentile or mimic-jpg.")] = "dicom",
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes; default one a core.", show_default=False)
+        int | None,
+        typer.Option(help="Worker processes; default one a core. With slurm: jobs at a time.", show_default=False),
     ] = None,
-    executor: Annotated[str, typer.Option(help="processes, or serial for debugging.")] = "processes",
+    executor: Annotated[
+        str, typer.Option(help="processes; dask or slurm for a cluster; serial for debugging.")
+    ] = "processes",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A running Dask scheduler; default one on this machine.", show_default=False
+        ),
+    ] = None,
     shard_size: Annotated[int, typer.Option(help="Ids a shard.")] = 512,
     task_index: Annotated[
-        int | None, typer.Option(help="Build only the shards of this task (from 0).", show_default=False)
+        int | None,
+        typer.Option(
+            help="Build only the shards of this task (from 0); default: of the job array.", show_default=False
+        ),
     ] = None,
-    task_count: Annotated[int | None, typer.Option(help="Number of tasks.", show_default=False)] = None,
+    task_count: Annotated[
+        int | None, typer.Option(help="Number of tasks; default: of the Slurm array.", show_default=False)
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N ids.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first record that must be skipped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
@@ -70,9 +85,11 @@ def build_heatmaps(
     gazekit build-heatmaps xrays/ out/cache --dataset images
     gazekit build-heatmaps recordings/ out/cache --dataset table --spec lab.toml --images xrays/
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images mimic/ --task-index 3 --task-count 16
+    gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images mimic/ --executor dask --scheduler tcp://head:8786
     ```
     """
     from gazekit.build import build_heatmaps as build
+    from gazekit.clusters import array_task
     from gazekit.sources import SOURCES, open_source
 
     if images is None and dataset in SOURCES and dataset != "images":
@@ -81,6 +98,10 @@ def build_heatmaps(
     readings = open_source(dataset, root, images=images, spec=spec, screen=screen)
     for line in readings.notes:
         note(f"note: {line}")
+    if executor in ("processes", "serial"):
+        task_index, task_count = array_task(os.environ, task_index, task_count)
+    if task_index is not None:
+        note(f"note: this is task {task_index} of {task_count}, counted from 0")
     with ExitStack() as stack:
         advance: list[Callable[[int], None]] = []
         summary = build(
@@ -100,6 +121,7 @@ def build_heatmaps(
             limit=limit,
             workers=workers,
             executor=executor,
+            scheduler=scheduler,
             task_index=task_index,
             task_count=task_count,
             strict=strict,
