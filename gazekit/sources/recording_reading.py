@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -30,11 +31,15 @@ SCREEN_CURE = "give --screen-px WxH --screen-mm WxH --distance-mm D, or size_px,
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a reading is: its file under the root, its trial, and what it looks at."""
+    """Where a reading is: its file under the root, its trial, and what it looks at.
+
+    `first`: of the readings of its file, which tells what was dropped in the file as a whole.
+    """
 
     file: str
     trial: str
     stimulus: Stimulus
+    first: bool
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,7 @@ def load_trial(entry: Entry, *, source: RecordingSource) -> Reading:
     if reader is not None and not is_id(reader):
         warnings.append(f"{name}: the reader's name is no id and is left out; name the reader under [readers]")
         reader = None
+    counts, told = (recording.counts, recording.warnings) if place.first else ({}, ())
     return Reading(
         reading_id=str(entry.reading_id),
         image_id=entry.image_id,
@@ -149,8 +155,8 @@ def load_trial(entry: Entry, *, source: RecordingSource) -> Reading:
         split=entry.split,
         view=entry.view,
         image_path=entry.image_path,
-        counts=MappingProxyType({**recording.counts, **usable.counts}),
-        warnings=(*recording.warnings, *warnings, *_off_screen(trial, fixations, placement, name), *usable.warnings),
+        counts=MappingProxyType(dict(Counter(counts) + Counter(usable.counts))),
+        warnings=(*told, *warnings, *_off_screen(trial, fixations, placement, name), *usable.warnings),
         load_samples=partial(load_samples, entry, source=source),
     )
 

@@ -99,12 +99,14 @@ def read_recordings(
             refusal = (error.reason, str(error))
             entries.append(Entry(image_id=name, image_path=name, reading_id=name, refused=refusal))
             continue
+        first = True
         for trial in recording.trials:
             shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
             if spec.stimuli.ignores(shown):
                 ignored[shown] += 1
                 continue
-            place = Place(file, trial.name, spec.stimulus.get(shown) or _stimulus_called(shown, file))
+            place = Place(file, trial.name, spec.stimulus.get(shown) or _stimulus_called(shown, file), first)
+            first = False
             check_screen(trial, recording, place.stimulus, source, file)
             check_trial_units(trial, file)
             entry = _entry(name, trial, place)
