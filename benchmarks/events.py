@@ -1,8 +1,8 @@
-"""Event detection: agreement with hand labels, and speed beside pymovements.
+"""Event detection: agreement with hand labels, and speed. ``benchmarks/peers.py`` sets other toolkits beside it.
 
     python benchmarks/events.py FOLDER [--json]      agreement, on a folder of the hand-labelled recordings of
                                                      Andersson et al. (2017), doi 10.3758/s13428-016-0738-9 (.mat files)
-    python benchmarks/events.py --speed [--samples 1000000] [--peer-samples 100000]
+    python benchmarks/events.py --speed [--samples 1000000]
 
 Agreement: labels 1 (fixation) and 4 (pursuit) count as fixation, neighbours merge, (0, 0) is lost. kappa over all
 samples; F1 over events, each detected one taking the unused reference event that it overlaps most; means over files.
@@ -67,8 +67,13 @@ def score(recording: Recording, algorithm: str, **thresholds: float) -> tuple[fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "found no fixation" is a score here
         found = detect_fixations(recording.samples, recording.screen, algorithm, **thresholds)
+    return score_events(recording, found["onset_s"].to_numpy(), found["offset_s"].to_numpy())
+
+
+def score_events(recording: Recording, onset_s: np.ndarray, offset_s: np.ndarray) -> tuple[float, float]:
+    """(kappa, F1) of fixations that begin and end with a sample."""
     seconds = recording.samples["time_s"].to_numpy()
-    start, stop = np.searchsorted(seconds, found["onset_s"]), np.searchsorted(seconds, found["offset_s"], "right")
+    start, stop = np.searchsorted(seconds, onset_s), np.searchsorted(seconds, offset_s, "right")
     mask = np.zeros(len(seconds), dtype=bool)
     for first, last in zip(start, stop, strict=True):
         mask[first:last] = True
@@ -82,7 +87,7 @@ def score(recording: Recording, algorithm: str, **thresholds: float) -> tuple[fl
         if overlap.max(initial=0) > 0:
             free[overlap.argmax()] = False
             hits += 1
-    return float(kappa), 2 * hits / (len(start) + len(first))
+    return float(kappa), 2 * hits / max(len(start) + len(first), 1)
 
 
 def agreement(folder: Path) -> list[dict[str, object]]:
@@ -90,16 +95,16 @@ def agreement(folder: Path) -> list[dict[str, object]]:
     recordings = [load(path) for path in sorted(folder.glob("*.mat"))]
     if len(recordings) < 2:
         raise SystemExit(f"{folder}: expected two or more .mat files")
-    rows = [_row(f"{name}, default", [score(r, name) for r in recordings]) for name in ALGORITHMS]
+    rows = [score_row(f"{name}, default", [score(r, name) for r in recordings]) for name in ALGORITHMS]
     grid = np.array([[score(r, "adaptive", **factors) for r in recordings] for factors in GRID])
     left_out = []
     for k in range(len(recordings)):
         others = np.delete(grid, k, axis=1).mean(axis=1).sum(axis=1)
         left_out.append(tuple(grid[int(others.argmax()), k]))
-    return [*rows, _row("adaptive, left out", left_out)]
+    return [*rows, score_row("adaptive, left out", left_out)]
 
 
-def _row(name: str, scores: list[tuple[float, float]]) -> dict[str, object]:
+def score_row(name: str, scores: list[tuple[float, float]]) -> dict[str, object]:
     kappa, f1 = np.mean(scores, axis=0)
     least = np.min(scores, axis=0)
     return {
@@ -126,7 +131,7 @@ def synthetic(n: int, seed: int = 0) -> np.ndarray:
     return xy + rng.normal(0, 0.02 * 38, (n, 2))
 
 
-def speed(n: int, peer_n: int) -> list[dict[str, object]]:
+def speed(n: int) -> list[dict[str, object]]:
     """CPU seconds per million samples, least of three: from pixels to a table, and the algorithm alone."""
     screen = Screen(size_px=(1024, 768), size_mm=(380.0, 300.0), distance_mm=670.0)
     xy = synthetic(n)
@@ -138,20 +143,6 @@ def speed(n: int, peer_n: int) -> list[dict[str, object]]:
         whole = _timed(lambda name=name: detect_fixations(samples, screen, name), repeats) * 1e6 / n
         core = _timed(lambda function=function: function(trace), repeats) * 1e6 / n
         rows.append({"job": name, "px to table, s": round(whole, 3), "algorithm, s": round(core, 3)})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from pymovements.events import idt, ivt
-        from pymovements.transforms.numpy import pos2vel
-
-    degrees, ticks = xy[:peer_n] / 38, np.arange(peer_n)
-    peers = {
-        "pymovements ivt, with velocity": lambda: ivt(
-            pos2vel(degrees, sampling_rate=1000, method="smooth"), ticks, 60, 30
-        ),
-        "pymovements idt": lambda: idt(degrees, ticks, 100, 1.0),
-    }
-    for name, peer in peers.items():
-        rows.append({"job": name, "px to table, s": "", "algorithm, s": round(_timed(peer, 1) * 1e6 / peer_n, 3)})
     return rows
 
 
@@ -169,12 +160,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="hand-labelled recordings, .mat")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--samples", type=int, default=1_000_000)
-    parser.add_argument("--peer-samples", type=int, default=100_000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.folder is None and not arguments.speed:
         parser.error("give a folder of recordings, or --speed")
-    rows = speed(arguments.samples, arguments.peer_samples) if arguments.speed else agreement(arguments.folder)
+    rows = speed(arguments.samples) if arguments.speed else agreement(arguments.folder)
     print(json.dumps(rows, indent=1) if arguments.json else pd.DataFrame(rows).to_string(index=False))
 
 

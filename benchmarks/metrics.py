@@ -3,7 +3,7 @@
     python benchmarks/metrics.py [--fixations 100] [--height 3056] [--width 2544] [--repeats 5] [--json]
 
 The plain forms follow pysaliency's formulas step by step in numpy: each step makes a whole map. Both sides get the same
-float64 maps. Where pysaliency itself can be imported, its own functions are timed too.
+float64 maps. ``benchmarks/peers.py`` sets pysaliency itself beside ours.
 """
 
 from __future__ import annotations
@@ -77,21 +77,6 @@ def fused_all(saliency: np.ndarray, reference: np.ndarray) -> float:
     return scores.cc + scores.sim + scores.kl
 
 
-def peer_functions() -> dict[str, Callable[..., float]]:
-    """pysaliency's own functions by metric; none where it cannot be imported."""
-    try:
-        from pysaliency import metrics as peer
-    except Exception as error:  # its 0.2.22 fails in several ways on current versions of its dependencies
-        print(f"pysaliency is not importable here ({type(error).__name__}), so its formulas alone are compared")
-        return {}
-    return {
-        "nss": lambda saliency, points: float(peer.NSS(saliency, points[:, 0], points[:, 1]).mean()),
-        "cc": peer.CC,
-        "sim": peer.SIM,
-        "kl": lambda saliency, reference: peer.MIT_KLDiv(saliency, reference),
-    }
-
-
 def timed(function: Callable[..., float], *arguments: np.ndarray) -> float:
     start = time.perf_counter()
     function(*arguments)
@@ -127,7 +112,6 @@ def main() -> None:
         "kl": (plain_kl, metrics.kl, reference),
         "cc + sim + kl": (plain_all, fused_all, reference),
     }
-    peers = {} if args.json else peer_functions()
     rows = []
     for name, (plain, ours, other) in cases.items():
         np.testing.assert_allclose(ours(saliency, other), plain(saliency, other), rtol=1e-6)
@@ -142,10 +126,6 @@ def main() -> None:
             "plain_memory_maps": memory[0],
             "ours_memory_maps": memory[1],
         }
-        if name in peers:
-            row["pysaliency_ms"] = 1e3 * statistics.median(
-                timed(peers[name], saliency, other) for _ in range(args.repeats)
-            )
         rows.append(row)
     if args.json:
         print(json.dumps({"shape": shape, "fixations": args.fixations, "rows": rows}))
