@@ -34,10 +34,14 @@ _EXPORTS = {
     "Readings": "reading",
     "FIXATION_COLUMNS": "reading",
     "read_reflacx": "sources.reflacx",
+    "read_bids": "sources.bids",
+    "read_gazepoint": "sources.gazepoint",
+    "read_pupil": "sources.pupil",
     "read_images": "sources.images",
     "read_egd": "sources.egd",
     "read_egd_calibration": "sources.egd",
     "read_table": "sources.gaze_table",
+    "write_bids": "bids",
     "read_image": "image",
     "read_dicom": "dicom",
     "open_cache": "cache",
@@ -56,6 +60,7 @@ __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
     from gazekit import metrics
+    from gazekit.bids import write_bids
     from gazekit.build import build_heatmaps
     from gazekit.cache import PriorCache, open_cache
     from gazekit.dicom import read_dicom
@@ -70,9 +75,12 @@ if TYPE_CHECKING:
     from gazekit.reading import FIXATION_COLUMNS, Reading, Readings
     from gazekit.relevance import partition
     from gazekit.samples import sample_weights, samples_as_fixations
+    from gazekit.sources.bids import read_bids
     from gazekit.sources.egd import read_egd, read_egd_calibration
     from gazekit.sources.gaze_table import read_table
+    from gazekit.sources.gazepoint import read_gazepoint
     from gazekit.sources.images import read_images
+    from gazekit.sources.pupil import read_pupil
     from gazekit.sources.reflacx import read_reflacx
     from gazekit.windows import Window, spoken_windows, time_slices, window_weights
 

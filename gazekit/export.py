@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gazekit.bids import write_bids_cache
 from gazekit.errors import InputError
 from gazekit.export_files import write_npy, write_png, write_webdataset
 from gazekit.export_zarr import write_zarr
@@ -26,6 +27,7 @@ FORMATS: dict[str, Callable[[PriorCache, Path, Callable[[int], None]], None]] = 
     "npy": write_npy,
     "zarr": write_zarr,
     "webdataset": write_webdataset,
+    "bids": write_bids_cache,
 }
 """Name of a format, as ``--to`` takes it, to the function that fills an empty directory with it."""
 
@@ -61,13 +63,13 @@ def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int
         raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
     if out.resolve().is_relative_to(cache.path.resolve()):
         raise InputError(f"{out} lies inside the cache; name another directory")
-    with _new_directory(out) as directory:
+    with new_directory(out) as directory:
         FORMATS[to](cache, directory, on_row or (lambda done: None))
     return len(cache)
 
 
 @contextmanager
-def _new_directory(out: Path) -> Iterator[Path]:
+def new_directory(out: Path) -> Iterator[Path]:
     """A temporary sibling of `out` to fill, which takes its name at the end; removed if anything goes wrong."""
     out = out.absolute()
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):

@@ -5,19 +5,27 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gazekit.errors import InputError
 from gazekit.geometry import Screen
 from gazekit.reading import Readings
+from gazekit.sources.bids import read_bids
 from gazekit.sources.egd import read_egd
 from gazekit.sources.gaze_table import read_table
+from gazekit.sources.gazepoint import read_gazepoint
 from gazekit.sources.images import read_images
+from gazekit.sources.pupil import read_pupil
 from gazekit.sources.reflacx import read_reflacx
+from gazekit.sources.spec import Spec
 
 SOURCES: dict[str, Callable[..., Readings]] = {
     "reflacx": read_reflacx,
     "egd": read_egd,
     "table": read_table,
+    "bids": read_bids,
+    "gazepoint": read_gazepoint,
+    "pupil": read_pupil,
     "images": read_images,
 }
 """Name of a data set, as ``--dataset`` takes it, to the function that opens it."""
@@ -31,7 +39,7 @@ def open_source(
     root: str | Path,
     *,
     images: str | Path | None = None,
-    spec: str | Path | None = None,
+    spec: str | Path | Spec | None = None,
     screen: Screen | None = None,
 ) -> Readings:
     """Open a data set by the name of its format.
@@ -44,7 +52,7 @@ def open_source(
         The data set.
     images : path, optional
         Where the images lie; passed on to the formats that need their sizes.
-    spec : path, optional
+    spec : path or Spec, optional
         TOML file that says what the files of a tracker do not; see `gazekit.sources.spec`.
     screen : Screen, optional
         Counts in place of the spec's ``[screen]``.
@@ -60,13 +68,17 @@ def open_source(
     """
     if name not in SOURCES:
         raise InputError(f"--dataset must be one of {', '.join(SOURCES)}, got {name!r}")
-    taken = inspect.signature(SOURCES[name]).parameters
-    given = {key: value for key, value in (("spec", spec), ("screen", screen)) if value is not None}
+    given: dict[str, Any] = {key: value for key, value in (("spec", spec), ("screen", screen)) if value is not None}
     for key in given:
-        if key not in taken:
-            users = [source for source, read in SOURCES.items() if key in inspect.signature(read).parameters]
-            used = f"used by --dataset {', '.join(users)}; " if users else ""
-            raise InputError(f"{OPTIONS[key]}: not used by --dataset {name}; {used}leave it out")
-    if images is not None and "images" in taken:
+        if name not in users_of(key):
+            raise InputError(
+                f"{OPTIONS[key]}: not used by --dataset {name}, but by {', '.join(users_of(key))}; leave it out"
+            )
+    if images is not None and name in users_of("images"):
         given["images"] = images
     return SOURCES[name](root, **given)
+
+
+def users_of(option: str) -> list[str]:
+    """The formats whose function takes a keyword: "images", "spec" or "screen"."""
+    return [name for name, read in SOURCES.items() if option in inspect.signature(read).parameters]

@@ -1,9 +1,9 @@
 """Gazepoint Analysis: ``<user>_all_gaze.csv``, every record of a recording, and ``<user>_fixations.csv``.
 
 Sources: the columns are those of the Gazepoint Open Gaze API and of the 37 that EGD-CXR publishes (gaze-formats 2.3);
-the order of an export of version 7.3, the trailing comma of some versions, that ``TIME`` and ``FPOGID`` begin again with
-each medium, and that the fixations file is the last valid record of each fixation, are as users describe their exports
-in public. Not confirmed: whether every version begins ``TIME`` again; both kinds are read.
+the order of an export of version 7.3, the trailing comma of some versions, that ``TIME`` and ``FPOGID`` begin again
+with each medium, and that the fixations file is the last valid record of each fixation, are as users describe their
+exports in public. Not confirmed: whether every version begins ``TIME`` again; both kinds are read.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from ``[screen]``, and the image lies on it as on any screen.
 
 Sources: docs.pupil-labs.com, "Pupil Player: Surface Tracker, Raw Data Exporter", "Neon: Pupil Cloud export formats,
 Marker Mapper, Reference Image Mapper", "Neon Player: Surface Tracker". Surfaces of Pupil Core have their origin at the
-*bottom* left, those of the others at the top left. That Pupil Player writes a fixation once for each frame of the scene,
-and the order of its columns, are as users describe their exports in public; columns are read by name.
+*bottom* left, those of the others at the top left. That Pupil Player writes a fixation once for each frame of the
+scene, and the order of its columns, are as users describe their exports in public; columns are read by name.
 """
 
 from __future__ import annotations
