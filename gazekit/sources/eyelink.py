@@ -6,11 +6,9 @@ divided where a message (``!V IMGLOAD``) changes the picture on the screen.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from gazekit.sources.recordings import read_recordings
 from gazekit.sources.spec import merged_screen, read_spec
 from gazekit.sources.table_file import open_table
 from gazekit.sources.tables import bad_table
+from gazekit.sources.trial_names import new_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from gazekit.geometry import Screen
     from gazekit.sources.spec import Spec
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
-_LONGEST_NAME = 40
 _TWICE_A_MS_HZ = 2000.0
 
 
@@ -149,7 +146,7 @@ def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) 
     """Every picture of every trial, in the order of the file."""
     with_fixations = any(block.fixations and block.events_are_gaze for block in log.blocks)
     trials: list[Trial] = []
-    names: dict[str, None] = {}
+    names: list[str] = []
     for block in log.blocks:
         gaze = _gaze(block, lines, log)
         eye = _eye(block)
@@ -168,9 +165,10 @@ def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) 
                 log.counts["samples_outside_trial"] -= len(own.lines)
                 log.counts["fixations_outside_trial"] -= len(inside)
                 resolution = block.px_per_deg if mean_resolution else None
+                names.append(new_name(span.name, names))
                 trials.append(
                     Trial(
-                        _new_name(span.name, names),
+                        names[-1],
                         _samples(own, zero_ms, log, resolution),
                         shown.name,
                         drawn=shown.drawn,
@@ -242,14 +240,6 @@ def _eye(block: Block) -> str:
     """The eye whose fixations are used."""
     there = [eye for eye in EYES if any(f.eye == eye for f in block.fixations)] or list(EYES)
     return min(there, key=lambda eye: block.validation_dva.get(eye, np.inf))
-
-
-def _new_name(trial: str, names: dict[str, None]) -> str:
-    """A name of a trial that is part of an id and that none has yet; it is added to `names`."""
-    stem = _NOT_IN_NAMES.sub("-", trial).strip("-")[:_LONGEST_NAME] or str(len(names) + 1)
-    name = next(name for k in count(1) if (name := stem if k == 1 else f"{stem}-{k}") not in names)
-    names[name] = None
-    return name
 
 
 def _samples(own: _Gaze, zero_ms: float, log: Log, resolution: tuple[float, float] | None) -> pd.DataFrame:
