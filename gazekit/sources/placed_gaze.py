@@ -178,7 +178,8 @@ def _on_image(table: pd.DataFrame, units: str, placement: Placement) -> pd.DataF
     if placement.drawn is not None:
         edges |= dict(zip(SCREEN, placement.drawn, strict=True))
     for name, edge in edges.items():
-        table[name] = edge
+        if on_screen or name not in table.columns:  # gaze on an image may say which part of it was shown
+            table[name] = edge
     return table
 
 
