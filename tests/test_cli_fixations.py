@@ -70,7 +70,7 @@ def test_the_command_writes_what_the_function_returns(call, samples, tmp_path: P
         ([*GEOMETRY[:1], "wide", *GEOMETRY[2:]], "--screen-px must be WIDTHxHEIGHT"),
         ([*GEOMETRY, "--algorithm", "best"], "algorithm must be one of"),
         ([*GEOMETRY, "--velocity-threshold", "3"], "adaptive has no threshold 'velocity_threshold'"),
-        ([*GEOMETRY, "--format", "runes"], "--format must be table"),
+        ([*GEOMETRY, "--format", "runes"], "--format must be one of "),
     ],
 )
 def test_wrong_options_are_one_line_and_exit_2(call, samples, tmp_path: Path, options: list[str], words: str):

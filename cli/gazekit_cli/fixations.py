@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gazekit.errors import InputError
-from gazekit_cli.console import summary
-from gazekit_cli.options import parse_screen
+from gazekit_cli.console import EXIT_SKIPPED, note, summary
+from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_screen
 
 
 def fixations(
@@ -17,22 +16,34 @@ def fixations(
         Path,
         typer.Argument(
             metavar="IN",
-            help="Samples, .csv or .parquet: time_s, x_px, y_px (empty = lost), or x_left_px, y_left_px, x_right_px, "
-            "y_right_px; and px_per_deg_x, px_per_deg_y, shown_*_px where recorded.",
+            help="Recording, or folder of recordings. table without --spec: .csv or .parquet of time_s, x_px, y_px "
+            "(empty = lost), or x_left_px, y_left_px, x_right_px, y_right_px; and px_per_deg_x, px_per_deg_y, "
+            "shown_*_px where recorded.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Fixations, .csv or .parquet; replaced.", show_default=False)
     ],
-    format_: Annotated[str, typer.Option("--format", help="Format of IN: table.")] = "table",
-    algorithm: Annotated[str, typer.Option(help="adaptive, ivt, idt, ihmm or i2mc.")] = "adaptive",
-    screen_px: Annotated[
+    format_: Annotated[
+        str, typer.Option("--format", help="Format of IN: table, eyelink, tobii, gazepoint, pupil or bids.")
+    ] = "table",
+    algorithm: Annotated[
         str | None,
-        typer.Option(metavar="WxH", help="Screen in pixels; needed without px_per_deg columns.", show_default=False),
+        typer.Option(
+            help="adaptive, ivt, idt, ihmm or i2mc; default that of --spec, or else adaptive.", show_default=False
+        ),
     ] = None,
-    screen_mm: Annotated[str | None, typer.Option(metavar="WxH", help="Screen in mm.", show_default=False)] = None,
-    distance_mm: Annotated[float | None, typer.Option(help="Eye to screen in mm.", show_default=False)] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the images lie: positions are then those on the images, else on the screen.", show_default=False
+        ),
+    ] = None,
+    spec: SpecOption = None,
+    screen_px: ScreenPxOption = None,
+    screen_mm: ScreenMmOption = None,
+    distance_mm: DistanceOption = None,
     max_gap: Annotated[
         float | None, typer.Option(help="Longest loss within a fixation, s.", show_default=False)
     ] = None,
@@ -53,22 +64,23 @@ def fixations(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
-    """Detect the fixations of one recording and write them as a canonical fixation table.
+    """Detect fixations and write them as a canonical fixation table.
 
-    Options that are not given have the algorithm's defaults.
+    Of a tracker's format, and of a table with --spec, OUT holds every trial and begins with the columns reading_id and
+    image_id. Options that are not given are those of --spec, or else the algorithm's defaults.
 
     Examples:
 
     ```
     gazekit fixations gaze.csv fixations.csv --screen-px 1920x1080 --screen-mm 530x300 --distance-mm 650
+    gazekit fixations recording.asc fixations.csv --format eyelink --screen-px 1024x768 --screen-mm 380x300 \\
+        --distance-mm 670
     gazekit fixations gaze.parquet fixations.parquet --algorithm ivt --velocity-threshold 30 --minimum-duration 0.06
     ```
     """
-    from gazekit.events import detect_fixations
-    from gazekit.sources.sample_table import read_samples, table_suffix, write_fixations
+    from gazekit.sources.recorded_fixations import detect_recorded
+    from gazekit.sources.sample_table import table_suffix, write_fixations
 
-    if format_ != "table":
-        raise InputError(f"--format must be table, got {format_!r}")
     table_suffix(out)
     options = {
         "max_gap": max_gap,
@@ -80,20 +92,31 @@ def fixations(
         "edge_factor": edge_factor,
         "peak_factor": peak_factor,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    samples = read_samples(source)
-    found = detect_fixations(samples, parse_screen(screen_px, screen_mm, distance_mm), algorithm, **given)
-    write_fixations(found, out)
-    durations = found["offset_s"] - found["onset_s"]
+    found = detect_recorded(
+        source,
+        format_,
+        images=images,
+        spec=spec,
+        screen=parse_screen(screen_px, screen_mm, distance_mm),
+        algorithm=algorithm,
+        thresholds={name: value for name, value in options.items() if value is not None},
+    )
+    write_fixations(found.fixations, out)
+    for line in (*found.notes, *(f"{name}: {error.reason}: {error}" for name, error in found.failures.items())):
+        note(f"note: {line}")
+    durations = found.fixations["offset_s"] - found.fixations["onset_s"]
     summary(
         {
-            "samples": len(samples),
-            "fixations": len(found),
+            "samples": found.samples,
+            "fixations": len(durations),
             "seconds_fixated": round(float(durations.sum()), 3),
-            "median_duration_s": round(float(durations.median()), 4) if len(found) else None,
-            "algorithm": algorithm,
+            "median_duration_s": round(float(durations.median()), 4) if len(durations) else None,
+            "algorithm": found.algorithm,
+            "skipped": len(found.failures),
             "fixations_file": str(out),
         },
         as_json=as_json,
         title="fixations",
     )
+    if found.failures:
+        raise typer.Exit(EXIT_SKIPPED)
