@@ -37,6 +37,8 @@ _EXPORTS = {
     "read_bids": "sources.bids",
     "read_gazepoint": "sources.gazepoint",
     "read_pupil": "sources.pupil",
+    "read_tobii": "sources.tobii",
+    "read_eyelink": "sources.eyelink",
     "read_images": "sources.images",
     "read_egd": "sources.egd",
     "read_egd_calibration": "sources.egd",
@@ -79,9 +81,11 @@ if TYPE_CHECKING:
     from gazekit.sources.egd import read_egd, read_egd_calibration
     from gazekit.sources.gaze_table import read_table
     from gazekit.sources.gazepoint import read_gazepoint
+    from gazekit.sources.eyelink import read_eyelink
     from gazekit.sources.images import read_images
     from gazekit.sources.pupil import read_pupil
     from gazekit.sources.reflacx import read_reflacx
+    from gazekit.sources.tobii import read_tobii
     from gazekit.windows import Window, spoken_windows, time_slices, window_weights
 
 

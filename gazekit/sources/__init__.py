@@ -14,9 +14,11 @@ from gazekit.sources.bids import read_bids
 from gazekit.sources.egd import read_egd
 from gazekit.sources.gaze_table import read_table
 from gazekit.sources.gazepoint import read_gazepoint
+from gazekit.sources.eyelink import read_eyelink
 from gazekit.sources.images import read_images
 from gazekit.sources.pupil import read_pupil
 from gazekit.sources.reflacx import read_reflacx
+from gazekit.sources.tobii import read_tobii
 from gazekit.sources.spec import Spec
 
 SOURCES: dict[str, Callable[..., Readings]] = {
@@ -26,6 +28,8 @@ SOURCES: dict[str, Callable[..., Readings]] = {
     "bids": read_bids,
     "gazepoint": read_gazepoint,
     "pupil": read_pupil,
+    "tobii": read_tobii,
+    "eyelink": read_eyelink,
     "images": read_images,
 }
 """Name of a data set, as ``--dataset`` takes it, to the function that opens it."""
