@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 ALL_GAZE, FIXATIONS = "_all_gaze.csv", "_fixations.csv"
 """How the names of the two exports end."""
 
-SUMMARY = "Data_Summary"
-"""How the name of a report on areas of interest begins, which holds no gaze."""
-
 _FIXATION = ("FPOGX", "FPOGY", "FPOGS", "FPOGD", "FPOGID", "FPOGV")
 _GAZE = ("BPOGX", "BPOGY", "BPOGV")
 _NUMBERS = ("TIME", *_FIXATION, *_GAZE)
@@ -61,7 +58,7 @@ def read_gazepoint(
     Parameters
     ----------
     root : path
-        Searched for ``*.csv``; a ``*_fixations.csv`` is left out where its ``*_all_gaze.csv`` lies beside it.
+        Searched for ``*_all_gaze.csv``, and for ``*_fixations.csv`` that have no all-gaze file beside them.
     images, spec, screen
         As in `gazekit.sources.recordings.read_recordings`; Gazepoint writes shares of the screen, so its size in
         pixels and millimetres and its distance must come from one of the last two.
@@ -83,7 +80,7 @@ def read_gazepoint(
         root,
         dataset="gazepoint",
         parse=parse_gazepoint,
-        suffixes=(".csv",),
+        suffixes=(ALL_GAZE, FIXATIONS),
         images=images,
         spec=spec,
         screen=screen,
@@ -96,13 +93,12 @@ def parse_gazepoint(path: Path) -> Recording:
     Parameters
     ----------
     path : Path
-        ``*_fixations.csv`` gives fixations only; any other name is that of an all-gaze file.
+        ``*_fixations.csv`` gives fixations only.
 
     Returns
     -------
     Recording
-        Without trials for a summary, and for fixations that the all-gaze file beside them tells too. Else one trial for
-        each run of one ``MEDIA_ID``, named by it (and ``-2`` and so on when it is shown again), positions
+        One trial for each run of one ``MEDIA_ID``, named by it (and ``-2`` and so on when it is shown again), positions
         in shares of the screen. Samples are the best point of gaze ``BPOGX, BPOGY``, lost where ``BPOGV`` is 0; a
         fixation is the last record of its ``FPOGID`` with ``FPOGV`` = 1, from ``FPOGS`` for ``FPOGD`` seconds.
 
@@ -111,9 +107,6 @@ def parse_gazepoint(path: Path) -> Recording:
     RecordError
         ``bad_table``, or ``no_gaze`` for a file without a record.
     """
-    told_twice = path.name.endswith(FIXATIONS) and path.with_name(path.name.replace(FIXATIONS, ALL_GAZE)).is_file()
-    if told_twice or path.name.startswith(SUMMARY):
-        return Recording(())
     table = read_table(
         path,
         required=("TIME", *_FIXATION),

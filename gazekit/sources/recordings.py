@@ -74,7 +74,7 @@ def read_recordings(
         No such file or folder, none to parse, or none that can be parsed; a name that cannot be an id; a wrong spec;
         a screen that is needed and not known, or contradicts the file; units that contradict the data.
     """
-    folder, files, others = _files(Path(root), suffixes)
+    folder, files, others = _files(Path(root), suffixes, companions)
     spec = read_spec(spec)
     if dataset != "table" and (spec.columns or spec.units != Spec().units or spec.lost != Spec().lost):
         raise InputError(f"[columns], [units] and [lost] are for --dataset table: {dataset} files say that themselves")
@@ -127,7 +127,7 @@ def read_recordings(
     )
 
 
-def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], Counter[str]]:
+def _files(root: Path, suffixes: Sequence[str], companions: Sequence[str]) -> tuple[Path, dict[str, str], Counter[str]]:
     """The folder, each file to parse under it with the id of its readings, and how many others of each suffix."""
     if root.is_file():
         folder, paths = root.parent, [root.name]
@@ -136,9 +136,8 @@ def _files(root: Path, suffixes: Sequence[str]) -> tuple[Path, dict[str, str], C
     else:
         raise InputError(f"{root}: no such file or folder")
     files, second = _preferred(paths, suffixes)
-    others = Counter(
-        PurePosixPath(path).suffix or "no suffix" for path in paths if path not in files and path not in second
-    )
+    known = {*files, *second, *(path for path in paths if _suffix(path, companions))}
+    others = Counter(PurePosixPath(path).suffix or "no suffix" for path in paths if path not in known)
     if not files:
         held = ", ".join(f"{n} of {suffix}" for suffix, n in others.most_common(5)) or "no file"
         raise InputError(f"{root}: expected files that end in {', '.join(suffixes)}; it holds {held}")
