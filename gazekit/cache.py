@@ -29,6 +29,7 @@ from gazekit.shards import (
     SHARD_FILE,
     SHARDS,
     array_specs,
+    sha256_file,
 )
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ class ArrayView:
                 out[at - start : end - start] = self._cache.shard_array(k, self._name)[at - first : end - first]
                 at = end
             k += 1
+        if self._name == "fixations":
+            _check_finite(out, self._cache.path)
         return out
 
 
@@ -266,6 +269,7 @@ class PriorCache:
         k = bisect.bisect_right(self._starts, i) - 1
         start, stop = self.shard_array(k, "offsets")[i - self._starts[k] :][:2].tolist()
         copied: NDArray[np.float64] = np.array(self.shard_array(k, "fixations")[start:stop])
+        _check_finite(copied, self._directory(k))
         return copied
 
     def prior(self, i: int) -> Prior:
@@ -283,8 +287,11 @@ class PriorCache:
         import pandas as pd
 
         path = self.path / MANIFEST_FILE
+        cure = f"`gazekit finalize {self.path}` makes it again"
         if not path.is_file():
-            raise CacheError(f"{path} is missing; `gazekit finalize {self.path}` makes it again")
+            raise CacheError(f"{path} is missing; {cure}")
+        if sha256_file(path) != self.header["files"][MANIFEST_FILE]["sha256"]:
+            raise CacheError(f"{path} is damaged: it differs from its checksum; {cure}")
         return pd.read_parquet(path)
 
     def shard_array(self, k: int, name: str) -> NDArray[Any]:
@@ -373,6 +380,12 @@ def _check_values(path: Path, name: str, array: NDArray[Any], fixations: int) ->
         sound = bool(np.isfinite(array).all() and (array[:, [0, 1, 4, 5]] > 0).all())
     if not sound:
         raise CacheError(f"{path} is damaged: its values contradict each other")
+
+
+def _check_finite(fixations: NDArray[np.float64], where: Path) -> None:
+    """One NaN in a weight would make a whole map NaN, far from here."""
+    if not np.isfinite(fixations).all():
+        raise CacheError(f"{where} is damaged: a fixation is not finite; `gazekit verify` names the file")
 
 
 def _starts(lengths: Iterable[int]) -> list[int]:
