@@ -47,7 +47,7 @@ def run_shard(plan: Plan, k: int, out: Path, *, rows: Iterable[Row] | None = Non
     dict
         The content of its ``shard.json``.
     """
-    with hold(out / f".shard-{shard_name(k)}.lock", f"shard {shard_name(k)} of {out}", wait_s=LOCK_WAIT_S):
+    with hold(shard_lock(out, shard_name(k)), f"shard {shard_name(k)} of {out}", wait_s=LOCK_WAIT_S):
         found = finished_shard(out, k, plan.fingerprint)
         if found is not None:
             return found
@@ -58,6 +58,11 @@ def run_shard(plan: Plan, k: int, out: Path, *, rows: Iterable[Row] | None = Non
             specs=array_specs(p.image_size, p.grid, p.heatmap_size),
             fingerprint=plan.fingerprint,
         )
+
+
+def shard_lock(out: Path, name: str) -> Path:
+    """Lock file of a shard."""
+    return out / f".shard-{name}.lock"
 
 
 def run_shards(

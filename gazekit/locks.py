@@ -68,6 +68,24 @@ def hold(path: Path, what: str, *, wait_s: float = 0.0, shared: bool = False) ->
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds this lock alone now; False where there is no such file, or no way to tell."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _acquire(path: Path, what: str, wait_s: float, kind: int) -> int:
     deadline = time.monotonic() + wait_s
     while True:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gazekit.errors import CacheError
-from gazekit.locks import hold
+from gazekit.locks import hold, is_held
 
 
 def test_a_held_lock_names_its_holder_and_is_gone_afterwards(tmp_path):
@@ -77,3 +77,36 @@ def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.warns(UserWarning, match="no locks"), hold(tmp_path / "lock", "the cache"):
         pass
+
+
+def test_a_shared_lock_is_shared_and_keeps_out_who_wants_it_alone(tmp_path):
+    lock = tmp_path / "lock"
+    with hold(lock, "it", shared=True):
+        with hold(lock, "it", shared=True) as second:
+            assert not second.is_alone()
+        assert lock.exists(), "the first still holds it"
+        with pytest.raises(CacheError, match=f"process {os.getpid()}"), hold(lock, "it"):
+            pass
+    assert not lock.exists()
+    with hold(lock, "it"), pytest.raises(CacheError), hold(lock, "it", shared=True):
+        pass
+
+
+def test_the_last_of_several_holders_is_alone_and_stays_so(tmp_path):
+    lock = tmp_path / "lock"
+    with hold(lock, "it", shared=True) as only:
+        assert only.is_alone()
+        with pytest.raises(CacheError), hold(lock, "it", shared=True):
+            pass
+
+
+def test_a_lock_file_alone_is_held_by_nobody(tmp_path):
+    lock = tmp_path / "lock"
+    assert not is_held(lock)
+    assert not lock.exists()
+    lock.write_text("elsewhere 1\n")
+    assert not is_held(lock)
+    with hold(lock, "it", shared=True):
+        assert not is_held(lock), "shared with whoever asks"
+    with hold(lock, "it"):
+        assert is_held(lock)

@@ -10,6 +10,7 @@ from gazekit_cli.console import make_app, run_app
 from gazekit_cli.export import export
 from gazekit_cli.finalize import finalize
 from gazekit_cli.fixations import fixations
+from gazekit_cli.gc import gc
 from gazekit_cli.inspect import inspect
 from gazekit_cli.quality import quality
 from gazekit_cli.render import render
@@ -22,6 +23,7 @@ app.command("finalize")(finalize)
 app.command("fixations")(fixations)
 app.command("inspect")(inspect)
 app.command("verify")(verify)
+app.command("gc")(gc)
 app.command("render")(render)
 app.command("compare")(compare)
 app.command("quality")(quality)
