@@ -42,6 +42,7 @@ _EXPORTS = {
     "read_images": "sources.images",
     "read_egd": "sources.egd",
     "read_egd_calibration": "sources.egd",
+    "read_mimic_eye": "sources.mimic_eye",
     "read_table": "sources.gaze_table",
     "write_bids": "bids",
     "read_image": "image",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from gazekit.sources.gazepoint import read_gazepoint
     from gazekit.sources.eyelink import read_eyelink
     from gazekit.sources.images import read_images
+    from gazekit.sources.mimic_eye import read_mimic_eye
     from gazekit.sources.pupil import read_pupil
     from gazekit.sources.reflacx import read_reflacx
     from gazekit.sources.tobii import read_tobii

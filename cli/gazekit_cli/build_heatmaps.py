@@ -27,7 +27,7 @@ def build_heatmaps(
         ),
     ],
     images: Annotated[
-        Path | None, typer.Option(help="Where the images lie; default for --dataset images: ROOT.", show_default=False)
+        Path | None, typer.Option(help="Where the images lie; images, mimic-eye: default ROOT.", show_default=False)
     ] = None,
     spec: SpecOption = None,
     screen_px: ScreenPxOption = None,
@@ -92,7 +92,7 @@ def build_heatmaps(
     from gazekit.clusters import array_task
     from gazekit.sources import SOURCES, open_source
 
-    if images is None and dataset in SOURCES and dataset != "images":
+    if images is None and dataset in SOURCES and dataset not in ("images", "mimic-eye"):
         raise InputError(f"--dataset {dataset} needs --images DIR, the directory that holds the X-rays")
     screen = parse_screen(screen_px, screen_mm, distance_mm)
     readings = open_source(dataset, root, images=images, spec=spec, screen=screen)

@@ -16,6 +16,7 @@ from gazekit.sources.gaze_table import read_table
 from gazekit.sources.gazepoint import read_gazepoint
 from gazekit.sources.eyelink import read_eyelink
 from gazekit.sources.images import read_images
+from gazekit.sources.mimic_eye import read_mimic_eye
 from gazekit.sources.pupil import read_pupil
 from gazekit.sources.reflacx import read_reflacx
 from gazekit.sources.tobii import read_tobii
@@ -24,6 +25,7 @@ from gazekit.sources.spec import Spec
 SOURCES: dict[str, Callable[..., Readings]] = {
     "reflacx": read_reflacx,
     "egd": read_egd,
+    "mimic-eye": read_mimic_eye,
     "table": read_table,
     "bids": read_bids,
     "gazepoint": read_gazepoint,

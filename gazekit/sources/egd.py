@@ -6,8 +6,7 @@ The gaze on all images is in two tables: ``fixations.csv``, read when the data s
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +34,7 @@ from gazekit.sources.egd_tables import Case, GazeRows, read_boxes, read_fixation
 from gazekit.sources.egd_transcript import read_transcript
 from gazekit.sources.paths import find_image
 from gazekit.sources.table_file import Refuse
+from gazekit.sources.tables_digest import tables_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,14 +109,16 @@ def read_egd(
     cases = read_sheet(folder / SHEET_FILE, notes)
     rows = read_fixation_rows(folder / FIXATIONS_FILE, notes)
     boxes = read_boxes(folder / BOXES_FILE, notes)
-    notes += _gaps(cases, rows)
+    notes += table_gaps(cases, rows)
     offsets = _session_offsets(rows, notes) if recalibrate else {}
     files = EgdFiles(Path(images).absolute(), folder / SAMPLES_FILE, folder / TRANSCRIPTS_FOLDER)
     return Readings(
         "egd",
         [case_entry(case) for case in cases.values()],
         partial(_load, cases=cases, rows=rows, boxes=boxes, files=files, options=options, offsets=offsets),
-        digest=partial(_digest, tuple(cases), folder, repr((options, sorted(offsets.items())))),
+        digest=partial(
+            tables_digest, folder, egd_files(cases), sizes_only=(SAMPLES_FILE,), options=repr((options, recalibrate))
+        ),
         notes=notes,
     )
 
@@ -169,6 +171,12 @@ def assumption() -> str:
         f"screen: {width} x {height} mm (27 inches) at {ASSUMED_SCREEN.distance_mm:.0f} mm is assumed, because the "
         "distance was not published; degrees, and so the spread of every fixation, hang on it; give yours to set it"
     )
+
+
+def egd_files(image_ids: Iterable[str]) -> tuple[str, ...]:
+    """The files that the readings come from, relative to the data set's folder."""
+    transcripts = (f"{TRANSCRIPTS_FOLDER}/{image_id}/{TRANSCRIPT_FILE}" for image_id in image_ids)
+    return (SHEET_FILE, FIXATIONS_FILE, SAMPLES_FILE, BOXES_FILE, *transcripts)
 
 
 def case_entry(case: Case) -> Entry:
@@ -256,7 +264,7 @@ def _folder(root: Path) -> Path:
     raise InputError(f"{root}: no {SHEET_FILE} and no {FIXATIONS_FILE} in it; it holds {held}; name EGD-CXR's folder")
 
 
-def _gaps(cases: Mapping[str, Case], rows: GazeRows) -> list[str]:
+def table_gaps(cases: Mapping[str, Case], rows: GazeRows) -> list[str]:
     """What the tables do not say of each other."""
     notes = []
     if screens := rows.calibration_ids:
@@ -294,17 +302,3 @@ def _session_offsets(rows: GazeRows, notes: list[str]) -> dict[float, tuple[floa
     if len(without):
         notes.append(f"recalibrate: {len(without)} sessions have no calibration screen and stay as they are")
     return offsets
-
-
-def _digest(image_ids: Sequence[str], folder: Path, options: str) -> str:
-    """Sha256 over options and tables; of the raw gaze over the size."""
-    sha256 = hashlib.sha256(options.encode())
-    transcripts = [f"{TRANSCRIPTS_FOLDER}/{image_id}/{TRANSCRIPT_FILE}" for image_id in image_ids]
-    for file in (SHEET_FILE, FIXATIONS_FILE, BOXES_FILE, *transcripts):
-        path = folder / file
-        content = path.read_bytes() if path.is_file() else None
-        sha256.update(f"{file} {-1 if content is None else len(content)}\n".encode())
-        sha256.update(content or b"")
-    samples = folder / SAMPLES_FILE
-    sha256.update(f"{SAMPLES_FILE} {samples.stat().st_size if samples.is_file() else -1}\n".encode())
-    return sha256.hexdigest()

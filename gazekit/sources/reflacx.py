@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gazekit.errors import InputError
 from gazekit.reading import Entry, Readings
-from gazekit.sources.paths import check_case, check_id, check_path
 from gazekit.sources.reflacx_format import (
     CHEST_FILE,
     ELLIPSES_FILE,
     FIXATIONS_FILE,
     LABELS,
     METADATA_COLUMNS,
-    PRESENCE_LABELS,
     SAMPLES_FILE,
     TRANSCRIPT_FILES,
 )
+from gazekit.sources.reflacx_metadata import check_entries, metadata_entries, phase_labels, table_notes
 from gazekit.sources.reflacx_reading import load_reading
-from gazekit.sources.tables import Table, read_table, shorten, truth, whole_number
+from gazekit.sources.tables import read_table
 
 _METADATA = {phase: f"metadata_phase_{phase}.csv" for phase in LABELS}
 
@@ -66,11 +65,11 @@ def read_reflacx(root: str | Path) -> Readings:
     for phase, file in _METADATA.items():
         if os.path.lexists(main / file):  # a dangling link is a fault, not an absent phase
             table = read_table(main / file, required=METADATA_COLUMNS, optional=LABELS[phase])
-            found = _entries(table, phase)
+            found = metadata_entries(table, phase)
             entries += found
-            labels.update(zip((str(e.reading_id) for e in found), _labels(table, phase, notes), strict=True))
-            notes += _notes(table, file)
-    _check_entries(entries)
+            labels.update(zip((str(e.reading_id) for e in found), phase_labels(table, phase, file, notes), strict=True))
+            notes += table_notes(table, file)
+    check_entries(entries, "REFLACX metadata")
     return Readings(
         "reflacx",
         entries,
@@ -95,95 +94,6 @@ def _main_folder(root: Path) -> Path:
         f"{root}: no metadata_phase_1.csv, _2 or _3 in it or in its main_data; it holds {held}; name the folder that "
         "holds main_data, with main_data.zip unpacked"
     )
-
-
-def _entries(table: Table, phase: str) -> list[Entry]:
-    """Index rows of one phase; every id and path is checked here, before any is used."""
-    columns = table.columns
-    discarded = table.parse("eye_tracking_data_discarded", truth, "True or False")
-    widths, heights = (table.parse(f"image_size_{axis}", _size, "a positive whole number") for axis in "xy")
-    return [
-        Entry(
-            image_id=check_id(columns["dicom_id"][k], table.where(k, "dicom_id")),
-            image_path=check_path(columns["image"][k], table.where(k, "image")),
-            reading_id=check_id(columns["id"][k], table.where(k, "id")),
-            patient_id=check_id(columns["subject_id"][k], table.where(k, "subject_id")),
-            split=columns["split"][k] or None,
-            phase=phase,
-            image_shape=(heights[k], widths[k]),
-            discarded=discarded[k],
-        )
-        for k in range(len(table))
-    ]
-
-
-def _size(cell: str) -> int:
-    size = whole_number(cell)
-    if size < 1:
-        raise ValueError(cell)
-    return size
-
-
-def _labels(table: Table, phase: str, notes: list[str]) -> Iterator[Mapping[str, Any]]:
-    """Labels of each row; a label whose column is missing or whose cell is empty is left out."""
-    parsed: dict[str, Sequence[Any]] = {}
-    for label in LABELS[phase]:
-        if label not in table:
-            notes.append(f"{_METADATA[phase]}: no column {label!r}; that label is left out")
-        elif label == "Other":
-            parsed[label] = table.parse(label, _texts, "text")
-        elif label in PRESENCE_LABELS:
-            parsed[label] = table.parse(label, _presence, "True or False")
-        else:
-            parsed[label] = table.parse(label, _certainty, "a certainty from 0 to 5")
-    if (blank := sum(value is None for values in parsed.values() for value in values)) > 0:
-        notes.append(f"{_METADATA[phase]}: {blank} label cells are empty; those labels are left out")
-    for k in range(len(table)):
-        yield {label: values[k] for label, values in parsed.items() if values[k] is not None}
-
-
-def _texts(cell: str) -> tuple[str, ...]:
-    return tuple(text for item in cell.split("|") if (text := item.strip()))
-
-
-def _presence(cell: str) -> bool | None:
-    return truth(cell) if cell else None
-
-
-def _certainty(cell: str) -> int | None:
-    if not cell:
-        return None
-    certainty = whole_number(cell)
-    if not 0 <= certainty <= 5:
-        raise ValueError(cell)
-    return certainty
-
-
-def _notes(table: Table, file: str) -> Iterator[str]:
-    if table.unknown:
-        yield f"{file}: unknown columns {', '.join(map(shorten, table.unknown))} are ignored"
-    if table.fixes:
-        yield f"{file}: passed over {', '.join(f'{n} {code}' for code, n in table.fixes.items())}"
-
-
-def _check_entries(entries: Sequence[Entry]) -> None:
-    """What must agree across rows and phases."""
-    readings: set[str] = set()
-    images: dict[str, Entry] = {}
-    for entry in entries:
-        reading_id = str(entry.reading_id)
-        if reading_id in readings:
-            raise InputError(f"REFLACX metadata: the id {reading_id} occurs twice; keep one of its rows")
-        readings.add(reading_id)
-        same = images.setdefault(entry.image_id, entry)
-        for name in ("image_path", "image_shape", "patient_id"):
-            if getattr(same, name) != getattr(entry, name):
-                raise InputError(
-                    f"REFLACX metadata: {same.reading_id} and {reading_id} are of one image, {entry.image_id}, but "
-                    f"differ in {name}: {getattr(same, name)} and {getattr(entry, name)}; correct the table"
-                )
-    check_case(sorted(readings), "REFLACX metadata")
-    check_case(sorted(images), "REFLACX metadata")
 
 
 def _digest(reading_ids: Sequence[str], main: Path, gaze: Path) -> str:
