@@ -48,7 +48,7 @@ def damage(root: Path) -> list[str]:
     CacheError
         `root` is no cache at all.
     """
-    if not (root / HEADER_FILE).is_file():
+    if not os.path.lexists(root / HEADER_FILE):
         read_header(root)  # says what is there instead
     return list(_damage(root))
 
