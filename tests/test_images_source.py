@@ -10,7 +10,7 @@ from reflacx_tree import put
 import gazekit
 from gazekit.errors import InputError, RecordError
 from gazekit.sources import SOURCES
-from gazekit.sources.images import read_images
+from gazekit.sources.images import list_images, read_images
 from gazekit.sources.paths import find_image
 
 
@@ -44,6 +44,20 @@ def test_loading_an_image_that_nobody_read_is_no_gaze(tmp_path):
     assert caught.value.reason == "no_gaze"
 
 
+def test_listed_images_keep_the_ids_they_are_given():
+    readings = list_images({"99b": "study/1.dcm", "99a": "study/2.dicom"})
+    assert [(e.image_id, e.image_path, e.reading_id) for e in readings.entries] == [
+        ("99a", "study/2.dicom", None),
+        ("99b", "study/1.dcm", None),
+    ]
+    with pytest.raises(InputError):
+        list_images({"99a": "../../etc/x.dcm"})
+    with pytest.raises(InputError):
+        list_images({"../99a": "x.dcm"})
+    with pytest.raises(InputError, match="differ only in case"):
+        list_images({"a9": "x.dcm", "A9": "y.dcm"})
+
+
 def test_the_digest_follows_the_names(tmp_path):
     put(tmp_path / "x" / "a.png", "")
     put(tmp_path / "y" / "a.png", "")
@@ -58,7 +72,7 @@ def test_a_root_without_images_is_an_error_that_says_what_it_holds(tmp_path):
     with pytest.raises(InputError, match="found a file"):
         read_images(put(tmp_path / "file.png", ""))
     put(tmp_path / "folder" / "a.tif", "")
-    with pytest.raises(InputError, match=r"no \.dcm, \.jpg, \.jpeg, \.png file at any depth; it holds 1 \.tif"):
+    with pytest.raises(InputError, match=r"no \.dcm, \.jpg, \.jpeg, \.png, \.dicom file at any depth; it holds 1 \.tif"):
         read_images(tmp_path / "folder")
 
 

@@ -48,6 +48,7 @@ from vpmim.image_source import Convert, open_images, tables_folder
 from vpmim.probe import Choice, choose_probe
 from vpmim.process import usable_device
 from vpmim.results import SystemScores, TestScores, measured, write_results
+from vpmim.subgroups import subgroup_figures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,19 +191,18 @@ def linear_eval(
 
     # from here on nothing is fitted or chosen
     test_rows = used.rows("test")
-    results, per_image = measured(
-        TestScores(
-            ids=tuple(used.ids[row] for row in test_rows),
-            patients=tuple(used.patients[row] for row in test_rows),
-            classes=used.classes,
-            labels_NC=held_out.read(),
-            systems=tuple(
-                SystemScores(name=system, scores_SNC=scores[system], repeated=_repeated(system, fraction))
-                for system in scores
-            ),
+    test = TestScores(
+        ids=tuple(used.ids[row] for row in test_rows),
+        patients=tuple(used.patients[row] for row in test_rows),
+        classes=used.classes,
+        labels_NC=held_out.read(),
+        systems=tuple(
+            SystemScores(name=system, scores_SNC=scores[system], repeated=_repeated(system, fraction))
+            for system in scores
         ),
-        draws=draws,
     )
+    results, per_image = measured(test, draws=draws)
+    attributes = {name: [values[row] for row in test_rows] for name, values in used.attributes.items()}
     record = {
         "format": 1,
         "protocol": protocol,
@@ -211,6 +211,7 @@ def linear_eval(
         "features": features,
         "label_fraction": fraction,
         **results,
+        "subgroups": subgroup_figures(test, attributes, draws=draws),
         "choice": {system: [_choice_record(choice, used) for choice in choices[system]] for system in choices},
         "skipped": skipped(labelled, found.failures),
         "notes": list(used.notes),

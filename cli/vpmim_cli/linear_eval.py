@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,17 +10,48 @@ import typer
 
 from gazekit_cli.console import EXIT_SKIPPED, note, summary
 from vpmim_cli.counting import counting
+from vpmim_cli.dicom_cache import convert_dicom
 
 
 def linear_eval(
     source: Annotated[
         Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run, or a file or folder of weights.", show_default=False)
     ],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="The labelled data set.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The data set as published, or a cache of its images.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.", show_default=False)],
     dataset: Annotated[
-        str, typer.Option(help="folder: class folders, or labels.csv (path, patient_id, labels, split).")
+        str,
+        typer.Option(
+            help="chestxray14, rsna, chexpert, siim, vindr, mimic; or folder: class folders, or labels.csv (path, "
+            "patient_id, labels, split).",
+            show_default=False,
+        ),
     ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the label tables, where --data is a cache.", show_default=False),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="official, mgca, mrm, own, file, ...: default the data set's first.", show_default=False),
+    ] = None,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Lists of a split: a CSV with a split column, or a folder.", show_default=False),
+    ] = None,
+    uncertain: Annotated[
+        str | None,
+        typer.Option(help="chexpert, mimic: mgca, ones, zeros or unknown for labels -1.", show_default=False),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where DICOM images are converted once; default OUT/images.", show_default=False
+        ),
+    ] = None,
     protocol: Annotated[
         str, typer.Option(help="cached: features once, standardised, L2 logistic regression, C chosen on validation.")
     ] = "cached",
@@ -51,6 +83,8 @@ def linear_eval(
     ```
     vpmim linear-eval runs/vp_mim --dataset folder --data data/sample/labelled --out out/eval
     vpmim linear-eval runs/vp_mim --dataset folder --data xrays --out out/eval_10 --fraction 0.1 --controls
+    vpmim linear-eval runs/vp_mim --dataset chestxray14 --data nih --out out/nih
+    vpmim linear-eval runs/vp_mim --dataset rsna --data rsna --split mgca --cache out/rsna-images --out out/rsna
     ```
     """
     from vpmim.evaluate import linear_eval as evaluate
@@ -61,7 +95,12 @@ def linear_eval(
             source,
             data=data,
             out=out,
+            labels=labels,
             dataset=dataset,
+            split=split,
+            split_file=split_file,
+            uncertain=uncertain,
+            convert=partial(convert_dicom, cache=cache or out / "images"),
             protocol=protocol,
             features=features,
             fraction=fraction,

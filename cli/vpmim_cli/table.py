@@ -18,6 +18,8 @@ def table(
 ) -> None:
     """Print results side by side, as a Markdown table: AUC x 100 with 95 % intervals.
 
+    Below it, the paired difference of each evaluation from the first, where both are of the same test images.
+
     Examples:
 
     ```
@@ -25,9 +27,12 @@ def table(
     vpmim table out/eval_* > results.md
     ```
     """
+    from vpmim.comparison import render_differences
     from vpmim.results import read_results, render_table
 
     if as_json:
         summary({str(folder): read_results(folder) for folder in folders}, as_json=True, title="results")
         return
     typer.echo(render_table(folders), nl=False)
+    if differences := render_differences(folders):
+        typer.echo("\n" + differences, nl=False)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from gazekit.errors import InputError, RecordError
 from gazekit.reading import Entry, Reading, Readings
-from gazekit.sources.paths import IMAGE_SUFFIXES, check_case, is_id, is_safe_path
+from gazekit.sources.paths import IMAGE_SUFFIXES, check_case, check_id, check_path, is_id, is_safe_path
 
 
 def read_images(root: str | Path) -> Readings:
@@ -20,7 +20,7 @@ def read_images(root: str | Path) -> Readings:
     Parameters
     ----------
     root : path
-        Searched at any depth for .dcm, .jpg, .jpeg and .png files, whatever the case of the suffix. Hidden files and
+        Searched at any depth for .dcm, .dicom, .jpg, .jpeg and .png files, whatever the case of the suffix. Hidden files and
         folders are ignored, and links to folders are not followed.
 
     Returns
@@ -56,9 +56,35 @@ def read_images(root: str | Path) -> Readings:
     check_case(images, str(folder))
     if others:
         held = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
-        notes.append(f"files that are no .dcm, .jpg, .jpeg or .png are left out: {held}")
+        notes.append(f"files that are no .dcm, .dicom, .jpg, .jpeg or .png are left out: {held}")
     entries = [Entry(image_id=image_id, image_path=path) for image_id, path in sorted(images.items())]
     return Readings("images", entries, _load, digest=partial(_digest, tuple(entries)), notes=notes)
+
+
+def list_images(paths: Mapping[str, str]) -> Readings:
+    """X-rays without gaze, under ids that a data set gives them.
+
+    Parameters
+    ----------
+    paths : mapping
+        Image id to the path of its file, relative to the image root.
+
+    Returns
+    -------
+    Readings
+        Of length 0, as of `read_images`.
+
+    Raises
+    ------
+    InputError
+        An id or path that breaks the rules, or two ids that differ only in case.
+    """
+    for image_id, path in paths.items():
+        check_id(image_id, "image id")
+        check_path(path, "image path")
+    check_case(paths, "image ids")
+    entries = [Entry(image_id=image_id, image_path=path) for image_id, path in sorted(paths.items())]
+    return Readings("images", entries, _load, digest=partial(_digest, tuple(entries)))
 
 
 def _files(folder: Path) -> tuple[list[str], Counter[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from gazekit.errors import InputError
 from gazekit.ids import is_id
 
-IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png", ".dicom")
 """Suffixes of image files, in the order in which they are looked for."""
 
 _PATIENT_GROUP = re.compile(r"p\d{2}")

@@ -1,0 +1,85 @@
+"""Two evaluations of the same test images, compared in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpmim.evaluate import ENCODER
+from vpmim.results import SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+
+
+def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, Any]:
+    """The first evaluation's encoder minus the second's.
+
+    Parameters
+    ----------
+    first, second : folders of results
+    draws : bootstrap draws over patients, the same for both
+
+    Returns
+    -------
+    dict
+        ``mean``: difference of the mean AUC with its interval, and ``p_bootstrap``; ``classes``: for each the same and
+        ``p_delong``. Figures are fractions, not percent.
+
+    Raises
+    ------
+    ResultsError
+        No results, or of other test images, labels or classes.
+    """
+    a, b = _scores(first), _scores(second)
+    same = all(np.array_equal(a[name], b[name], equal_nan=name == "labels") for name in ("ids", "classes", "labels"))
+    if not same:
+        raise ResultsError(
+            f"{first.name} and {second.name} are of other test images, classes or labels; only evaluations of one test "
+            "part compare"
+        )
+    systems = tuple(
+        SystemScores(name=name, scores_SNC=scores[f"scores_{ENCODER}"], repeated="")
+        for name, scores in (("first", a), ("second", b))
+    )
+    test = TestScores(
+        ids=tuple(map(str, a["ids"])),
+        patients=tuple(map(str, a["patients"])),
+        classes=tuple(map(str, a["classes"])),
+        labels_NC=a["labels"],
+        systems=systems,
+    )
+    difference: dict[str, Any] = measured(test, draws=draws)[0]["differences"]["second"]
+    return difference
+
+
+def render_differences(folders: Sequence[Path]) -> str:
+    """Each later evaluation's difference from the first, as a Markdown table; "" where none is of the same test images.
+
+    Parameters
+    ----------
+    folders : of results
+    """
+    rows = []
+    hash_of = [read_results(folder)["split"]["test"]["sha256"] for folder in folders]
+    for folder, test in zip(folders[1:], hash_of[1:], strict=True):
+        if test != hash_of[0]:
+            continue
+        mean = compare_runs(folder, folders[0])["mean"]
+        auc = mean["auc"]
+        rows.append(
+            f"| {folder.resolve().name} minus {folders[0].resolve().name} | {100 * auc['value']:+.2f} "
+            f"({100 * auc['low']:+.2f} to {100 * auc['high']:+.2f}) | {mean['p_bootstrap']:.3g} |"
+        )
+    if not rows:
+        return ""
+    return "\n".join(["| encoder | mean AUC, paired difference | p (bootstrap) |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _scores(folder: Path) -> dict[str, np.ndarray]:
+    read_results(folder)  # says what is wrong where this is no folder of results
+    try:
+        with np.load(folder / SCORES, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(f"{folder / SCORES}: cannot be read ({error})") from None
