@@ -14,9 +14,10 @@ from gazekit.errors import InputError
 from gazekit.shards import fsync_directory
 from gazekit.simulate import reflacx
 from gazekit.simulate.assignment import MAX_READINGS, REFLACX_READERS, Assignment, assign, readings_for
-from gazekit.simulate.dicom_out import Identity, encode_dicom, window_of
+from gazekit.simulate.dicom_out import window_of
+from gazekit.simulate.files import invented_identities, new_folder, picture_dicom, write_file, write_text
 from gazekit.simulate.parameters import ReaderParameters
-from gazekit.simulate.pictures import Picture, PictureMaker, folder_makers, phantom_makers, read_marks
+from gazekit.simulate.pictures import PictureMaker, folder_makers, phantom_makers, read_marks
 from gazekit.simulate.reader import SimulatedReading, simulate_reading
 
 PHANTOM_READINGS = 20
@@ -132,9 +133,9 @@ def write_reflacx(
         Gives each image and each reading a generator of its own.
     """
     withdrawn = _withdrawn(plan, discarded, rng)
-    identities = _identities(len(plan), rng)
+    identities = invented_identities(len(plan), rng)
     digits = rng.permutation(MAX_READINGS)
-    partial = _begin(out)
+    partial = new_folder(out)
     if on_plan is not None:
         on_plan(len(plan))
     book = _Book(partial / "reflacx", gaze_files)
@@ -145,7 +146,7 @@ def write_reflacx(
             prefix = f"P{place.phase}{0 if place.phase == 3 else in_phase[place.phase]:02d}R99"
             picture_rng, facts_rng, *reader_rngs = own.spawn(2 + place.readers)
             picture = maker(picture_rng)
-            _write(partial / "mimic-cxr" / reflacx.image_path(identities[i]), _dicom(picture, identities[i]))
+            write_file(partial / "mimic-cxr" / reflacx.image_path(identities[i]), picture_dicom(picture, identities[i]))
             split = str(facts_rng.choice(_SPLITS, p=_SPLIT_SHARES))
             devices = facts_rng.random() < _DEVICES_SHARE
             for reader_rng in reader_rngs:
@@ -162,7 +163,7 @@ def write_reflacx(
             if on_image is not None:
                 on_image(i + 1)
         book.close()
-        _write_text(partial / "SIMULATED.txt", _notice(len(plan), book.readings, parameters or ReaderParameters()))
+        write_text(partial / "SIMULATED.txt", _notice(len(plan), book.readings, parameters or ReaderParameters()))
         partial.replace(out)
         fsync_directory(out.absolute().parent)
     except BaseException:
@@ -189,18 +190,18 @@ class _Book:
     def enter(self, reading: SimulatedReading, row: reflacx.MetadataRow, phase: int) -> None:
         """Write a reading's files: of a discarded one only what REFLACX kept, its labels, ellipses and chest box."""
         folder = self.root / "main_data" / row.reading_id
-        _write_text(folder / "anomaly_location_ellipses.csv", reflacx.ellipses_csv(reading.reports, phase))
-        _write_text(folder / "chest_bounding_box.csv", reflacx.chest_box_csv(reading.chest_box))
+        write_text(folder / "anomaly_location_ellipses.csv", reflacx.ellipses_csv(reading.reports, phase))
+        write_text(folder / "chest_bounding_box.csv", reflacx.chest_box_csv(reading.chest_box))
         self.rows[phase].append(row)
         self.readings += 1
         if row.discarded:
             return
-        _write_text(folder / "fixations.csv", reflacx.fixations_csv(reading.fixations))
-        _write_text(folder / "timestamps_transcription.csv", reflacx.transcript_csv(reading.dictation))
-        _write_text(folder / "transcription.txt", reading.dictation.text)
+        write_text(folder / "fixations.csv", reflacx.fixations_csv(reading.fixations))
+        write_text(folder / "timestamps_transcription.csv", reflacx.transcript_csv(reading.dictation))
+        write_text(folder / "transcription.txt", reading.dictation.text)
         self.fixations += len(reading.fixations)
         if self.most_gaze_files is None or self.gaze_files < self.most_gaze_files:
-            _write_text(self.root / "gaze_data" / row.reading_id / "gaze.csv", reflacx.gaze_csv(reading.samples))
+            write_text(self.root / "gaze_data" / row.reading_id / "gaze.csv", reflacx.gaze_csv(reading.samples))
             self.gaze_files += 1
 
     def close(self) -> None:
@@ -208,17 +209,7 @@ class _Book:
         for phase, rows in self.rows.items():
             if rows:
                 path = self.root / "main_data" / f"metadata_phase_{phase}.csv"
-                _write_text(path, reflacx.metadata_csv(rows, phase))
-
-
-def _dicom(picture: Picture, identity: Identity) -> bytes:
-    return encode_dicom(
-        picture.pixels,
-        identity,
-        encoding=picture.encoding,
-        view_position=picture.view_position,
-        derivation=picture.derivation,
-    )
+                write_text(path, reflacx.metadata_csv(rows, phase))
 
 
 def _withdrawn(plan: Sequence[Assignment], discarded: int | None, rng: np.random.Generator) -> set[int]:
@@ -228,19 +219,6 @@ def _withdrawn(plan: Sequence[Assignment], discarded: int | None, rng: np.random
     if not 0 <= number <= several:
         raise InputError(f"--discarded must be 0 to the {several} readings of phases 1 and 2, got {number}")
     return set(rng.choice(several, number, replace=False).tolist()) if number else set()
-
-
-def _identities(count: int, rng: np.random.Generator) -> list[Identity]:
-    """Invented ids, all different, that begin with 99."""
-    subjects = rng.choice(1_000_000, count, replace=False)
-    studies = rng.choice(1_000_000, count, replace=False)
-    words = rng.integers(0, 2**32, (count, 5))
-    return [
-        Identity(
-            f"99{subject:06d}", f"99{study:06d}", "-".join(("99" + f"{w[0]:08x}"[2:], *(f"{v:08x}" for v in w[1:])))
-        )
-        for subject, study, w in zip(subjects.tolist(), studies.tolist(), words.tolist(), strict=True)
-    ]
 
 
 def _present(devices: bool, rng: np.random.Generator) -> frozenset[str]:
@@ -262,24 +240,3 @@ def _notice(images: int, readings: int, parameters: ReaderParameters) -> str:
         *(f"  {f.name} = {getattr(parameters, f.name)!r}" for f in fields(parameters)),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _begin(out: Path) -> Path:
-    """An empty temporary sibling of `out`, which must be new or empty."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder: name a new one")
-    partial = out.absolute().with_name(f".{out.absolute().name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    return partial
-
-
-def _write_text(path: Path, text: str) -> None:
-    _write(path, text.encode("utf-8"))
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
