@@ -12,7 +12,7 @@ import memory_source
 import numpy as np
 import pandas as pd
 import pytest
-from gazekit_command import run_gazekit
+from cli_runner import run_gazekit
 from memory_source import HEIGHT, WIDTH, Spec, make_source, write_images
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from skimage.draw import ellipse
-from strategies import fixation_tables
+from strategies import fixation_tables, image_shapes
 
+import gazekit
 from gazekit import metrics
 from gazekit.errors import EmptyGazeError, InputError
 from gazekit.prior import Prior, gaussians
@@ -193,6 +195,34 @@ def test_reader_agreement_is_the_plain_metric_of_each_pair_and_of_each_with_the_
     assert found.nss[1] == pytest.approx(metrics.nss((maps[0] + maps[2]) / 2, [(40, 30), (41, 30)]), rel=1e-5)
     np.testing.assert_allclose(found.sim, found.sim.T)
     np.testing.assert_array_equal(np.diag(found.sim), 1)
+
+
+def test_the_agreement_map_by_hand():
+    shared = metrics.agreement_map([[[2, 1, 1]], [[1, 3, 0]]])
+    assert_allclose(shared, [[0.25, 0.25, 0]])
+    assert_allclose(metrics.agreement_map([[[2, 1, 1]], [[1, 3, 0]], [[0, 0, 5]]]), [[0, 0, 0]])
+
+
+@given(st.data())
+def test_the_agreement_map_sums_to_sim_and_falls_with_each_reader(data):
+    shape = data.draw(image_shapes(largest=40))
+    tables = [data.draw(fixation_tables(shape, max_size=4)) for _ in range(3)]
+    maps = [gazekit.heatmap(table, image_shape=shape) for table in tables]
+    assert_allclose(metrics.agreement_map(maps[:2]).sum(), metrics.sim(*maps[:2]), rtol=1e-6)
+    assert_allclose(metrics.agreement_map([maps[0]] * 3), maps[0] / maps[0].sum(dtype=np.float64), rtol=1e-6)
+    of_two, of_three = metrics.agreement_map(maps[:2]), metrics.agreement_map(maps[::-1])
+    assert (of_three <= of_two).all()
+    patches = [gazekit.patch_relevance(table, image_shape=shape, grid=(4, 3)) for table in tables]
+    slow = [[min(p[r, c] for p in patches) for c in range(3)] for r in range(4)]
+    assert_allclose(metrics.agreement_map(patches), slow, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "maps", [[[[1.0]]], [[[1.0]], [[1.0, 2.0]]], [[[1.0]], [[0.0]]], [[[2.0, -1.0]]] * 2, [[1.0]] * 2]
+)
+def test_an_agreement_map_needs_densities_of_one_shape(maps):
+    with pytest.raises(InputError):
+        metrics.agreement_map(maps)
 
 
 def test_agreement_needs_two_readings_of_one_image():

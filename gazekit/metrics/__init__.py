@@ -8,7 +8,7 @@ map raises; `on_map` drops such fixations and says how many they were. A fixatio
 
 from __future__ import annotations
 
-from gazekit.metrics.agreement import Agreement, reader_agreement
+from gazekit.metrics.agreement import Agreement, agreement_map, reader_agreement
 from gazekit.metrics.lesions import LesionGaze, lesion_gaze, lesion_mask, lesion_ncc
 from gazekit.metrics.maps import EPS, MapScores, cc, kl, map_scores, sim
 from gazekit.metrics.points import on_map
@@ -22,6 +22,7 @@ __all__ = [
     "LesionGaze",
     "MapScores",
     "MultiMatch",
+    "agreement_map",
     "auc_borji",
     "auc_judd",
     "cc",

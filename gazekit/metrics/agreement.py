@@ -14,7 +14,7 @@ from gazekit.metrics.points import on_map
 from gazekit.metrics.saliency import auc_judd, nss
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from gazekit.prior import Prior
 
@@ -80,6 +80,39 @@ def reader_agreement(priors: Sequence[Prior], *, out_shape: tuple[int, int] | No
         others = np.mean([image for j, image in enumerate(maps) if j != i], axis=0)
         found_nss[i], found_auc[i] = nss(others, points), auc_judd(others, points)
     return Agreement(cc, sim, kl, found_nss, found_auc, off)
+
+
+def agreement_map(maps: Sequence[ArrayLike]) -> Floats:
+    """Where the gaze of all readers agrees: the part of it that they share, pixel by pixel or patch by patch.
+
+    Parameters
+    ----------
+    maps : sequence of (h, w), not negative
+        One a reader, heatmaps or patch relevances, at least two; each is divided by its sum.
+
+    Returns
+    -------
+    (h, w) float64
+        ``min_i p_i`` of the densities p_i. It sums to the histogram intersection of all readers (Swain & Ballard
+        1991, "Color indexing"), 1 if they are equal and 0 if no place was looked at by all; for two readers that is
+        their `sim`.
+
+    Raises
+    ------
+    InputError
+        Fewer than two maps, different shapes, or a map that is no density.
+    """
+    densities = [np.asarray(image, dtype=np.float64) for image in maps]
+    shapes = {density.shape for density in densities}
+    if len(densities) < 2 or len(shapes) != 1 or len(densities[0].shape) != 2:
+        raise InputError(f"agreement needs at least two maps of one shape (h, w), got {len(densities)} of {shapes}")
+    shared = np.full(densities[0].shape, np.inf)
+    for reader, density in enumerate(densities):
+        total = float(density.sum())
+        if not (0 < total < np.inf and density.min() >= 0):
+            raise InputError(f"map {reader} must be finite, not negative, with a positive sum to be a density")
+        np.minimum(shared, density / total, out=shared)
+    return shared
 
 
 def points_on_grid(prior: Prior, shape: tuple[int, int]) -> Floats:
