@@ -12,6 +12,7 @@ from gazekit_cli.finalize import finalize
 from gazekit_cli.fixations import fixations
 from gazekit_cli.gc import gc
 from gazekit_cli.inspect import inspect
+from gazekit_cli.lesions import lesions
 from gazekit_cli.quality import quality
 from gazekit_cli.render import render
 from gazekit_cli.simulate import simulate
@@ -26,6 +27,7 @@ app.command("verify")(verify)
 app.command("gc")(gc)
 app.command("render")(render)
 app.command("compare")(compare)
+app.command("lesions")(lesions)
 app.command("quality")(quality)
 app.command("export")(export)
 app.command("simulate")(simulate)
