@@ -69,7 +69,7 @@ def read_pupil(
     ----------
     root : path
         Searched for ``gaze_positions_on_surface_<name>.csv`` and ``gaze.csv`` of an enrichment, with the fixations
-        beside them.
+        beside them. Readings are called as their folders, and as the surface or the recording.
     images, spec, screen
         As in `gazekit.sources.recordings.read_recordings`. The stimulus of a surface is its name; that of an enrichment
         is the name of its folder. Where a surface is the image itself, ``[stimuli] placement = "stretch"`` says so.
@@ -93,10 +93,20 @@ def read_pupil(
         parse=parse_pupil,
         suffixes=(".csv",),
         companions=_REFERENCE_IMAGES,
+        called=_called,
         images=images,
         spec=spec,
         screen=screen,
     )
+
+
+def _called(path: str) -> str | None:
+    """What the readings of a file are called: its folders, but for those that every export has, and its surface."""
+    *folders, file = path.split("/")
+    own = [folder for folder in folders if folder not in ("exports", "surfaces")]
+    if file.startswith(_SURFACE_GAZE):
+        return ".".join((*own, file.removeprefix(_SURFACE_GAZE).removesuffix(".csv")))
+    return ".".join(own) or "gaze" if file in (_CLOUD_GAZE, _SCENE_GAZE) else None
 
 
 def parse_pupil(path: Path) -> Recording:

@@ -32,6 +32,7 @@ def read_recordings(
     parse: Callable[[Path], Recording],
     suffixes: Sequence[str],
     companions: Sequence[str] = (),
+    called: Callable[[str], str | None] | None = None,
     images: str | Path | None = None,
     spec: str | Path | Spec | None = None,
     screen: Screen | None = None,
@@ -53,6 +54,9 @@ def read_recordings(
     companions : sequence of str
         Ends of the names of other files that `parse` reads, beside the file or in a folder above it: they count for
         the digest.
+    called : callable, optional
+        Path of a file under `root`, with slashes, to what its readings are called, None for one that is not parsed.
+        Default: the path without its suffix.
     images : path, optional
         Where the images lie. Without it the image of every trial is the screen itself.
     spec : path or Spec, optional
@@ -74,7 +78,7 @@ def read_recordings(
         No such file or folder, none to parse, or none that can be parsed; a name that cannot be an id; a wrong spec;
         a screen that is needed and not known, or contradicts the file; units that contradict the data.
     """
-    folder, files, others = _files(Path(root), suffixes, companions)
+    folder, files, others = _files(Path(root), suffixes, companions, called)
     spec = read_spec(spec)
     if dataset != "table" and (spec.columns or spec.units != Spec().units or spec.lost != Spec().lost):
         raise InputError(f"[columns], [units] and [lost] are for --dataset table: {dataset} files say that themselves")
@@ -127,7 +131,9 @@ def read_recordings(
     )
 
 
-def _files(root: Path, suffixes: Sequence[str], companions: Sequence[str]) -> tuple[Path, dict[str, str], Counter[str]]:
+def _files(
+    root: Path, suffixes: Sequence[str], companions: Sequence[str], called: Callable[[str], str | None] | None
+) -> tuple[Path, dict[str, str], Counter[str]]:
     """The folder, each file to parse under it with the id of its readings, and how many others of each suffix."""
     if root.is_file():
         folder, paths = root.parent, [root.name]
@@ -135,7 +141,7 @@ def _files(root: Path, suffixes: Sequence[str], companions: Sequence[str]) -> tu
         folder, paths = root, sorted(_walk(root))
     else:
         raise InputError(f"{root}: no such file or folder")
-    files, second = _preferred(paths, suffixes)
+    files, second = _preferred(paths, suffixes, called)
     known = {*files, *second, *(path for path in paths if _suffix(path, companions))}
     others = Counter(PurePosixPath(path).suffix or "no suffix" for path in paths if path not in known)
     if not files:
@@ -150,12 +156,17 @@ def _files(root: Path, suffixes: Sequence[str], companions: Sequence[str]) -> tu
     return folder, files, others
 
 
-def _preferred(paths: Sequence[str], suffixes: Sequence[str]) -> tuple[dict[str, str], set[str]]:
+def _preferred(
+    paths: Sequence[str], suffixes: Sequence[str], called: Callable[[str], str | None] | None
+) -> tuple[dict[str, str], set[str]]:
     """Each file to parse with the id of its readings, and those left out for one of an earlier suffix."""
     ends = {path: suffix for path in paths if (suffix := _suffix(path, suffixes)) is not None}
     best: dict[str, str] = {}
     for path in sorted(ends, key=lambda path: (suffixes.index(ends[path]), path)):
-        name = path[: -len(ends[path])].replace("/", ".").replace(" ", "-")
+        own = path[: -len(ends[path])] if called is None else called(path)
+        if own is None:
+            continue
+        name = own.replace("/", ".").replace(" ", "-")
         first = best.setdefault(name, path)
         if first != path and (ends[first] == ends[path] or first[: -len(ends[first])] != path[: -len(ends[path])]):
             raise InputError(f"{first} and {path} would have the same id {name}; rename one")
