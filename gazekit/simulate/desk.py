@@ -100,6 +100,8 @@ def simulate_desk(
     readings: int | None = None,
     readers: int | None = None,
     seed: int = 0,
+    gaze_files: int | None = None,
+    discarded: int | None = None,
     parameters: ReaderParameters | None = None,
     on_plan: Callable[[int], None] | None = None,
     on_image: Callable[[int], None] | None = None,
@@ -124,6 +126,8 @@ def simulate_desk(
         In all. Default: each reader reads each image once; of phantoms there are 4.
     readers : int, optional
         Default 2.
+    gaze_files, discarded
+        Not used by a tracker's simulator, and refused.
 
     Returns
     -------
@@ -134,6 +138,8 @@ def simulate_desk(
     InputError
         Before anything is written, for options that do not fit.
     """
+    if gaze_files is not None or discarded is not None:
+        raise InputError(f"--no-samples and --discarded are not used by --dataset {dataset}; leave them out")
     if seed < 0:
         raise InputError(f"--seed must be at least 0, got {seed}")
     if lesions is not None and images is None:
