@@ -277,7 +277,7 @@ def read_spec(spec: str | Path | Spec | None) -> Spec:
         raise InputError(f"{path}: no such file; --spec names a TOML file") from None
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: {str(error.strerror).lower()}; --spec names a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets numbers and nesting without end through to Python
         raise InputError(f"{path}: not a TOML file: {error}") from None
     return parse_spec(content, name=str(path))
 
