@@ -17,6 +17,7 @@ _EXPORTS = {
     "Prior": "prior",
     "partition": "relevance",
     "filter_fixations": "fixations",
+    "filter_reflacx": "fixations",
     "Window": "windows",
     "spoken_windows": "windows",
     "time_slices": "windows",
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     from gazekit.dicom import read_dicom
     from gazekit.errors import CacheError, EmptyGazeError, GazekitError, InputError, RecordError
     from gazekit.events import detect_blinks, detect_fixations
-    from gazekit.fixations import filter_fixations
+    from gazekit.fixations import filter_fixations, filter_reflacx
     from gazekit.geometry import ImageFrame, PatchGrid, Screen
     from gazekit.image import read_image
     from gazekit.prior import Prior, gaussians, heatmap, patch_relevance
@@ -80,9 +81,9 @@ if TYPE_CHECKING:
     from gazekit.samples import sample_weights, samples_as_fixations
     from gazekit.sources.bids import read_bids
     from gazekit.sources.egd import read_egd, read_egd_calibration
+    from gazekit.sources.eyelink import read_eyelink
     from gazekit.sources.gaze_table import read_table
     from gazekit.sources.gazepoint import read_gazepoint
-    from gazekit.sources.eyelink import read_eyelink
     from gazekit.sources.images import read_images
     from gazekit.sources.mimic_eye import read_mimic_eye
     from gazekit.sources.pupil import read_pupil
