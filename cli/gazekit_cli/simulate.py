@@ -15,7 +15,9 @@ from gazekit_cli.console import progress, summary
 
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder.", show_default=False)],
-    dataset: Annotated[str, typer.Option(help="Format to write: reflacx.")] = "reflacx",
+    dataset: Annotated[
+        str, typer.Option(help="Format to write: reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil or tobii.")
+    ] = "reflacx",
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of frontal chest X-rays (.png, .jpg, .dcm); default phantoms.", show_default=False),
@@ -59,6 +61,11 @@ def simulate(
     gazekit simulate out/sim --dataset reflacx --readings 30 --seed 1
     gazekit simulate out/sim --dataset reflacx --images xrays/ --lesions marks.csv --readers 3 --no-samples
     gazekit build-heatmaps out/sim/reflacx out/cache --dataset reflacx --images out/sim/mimic-cxr
+    gazekit simulate out/egd --dataset egd --readings 10
+    gazekit simulate out/gp --dataset gazepoint
+    gazekit build-heatmaps out/gp/gazepoint out/cache --dataset gazepoint --images out/gp/images \
+        --spec out/gp/screen.toml
+    gazekit build-heatmaps out/egd/egd out/cache-egd --dataset egd --images out/egd/mimic-cxr
     ```
     """
     from dataclasses import asdict
