@@ -61,6 +61,7 @@ def usable_fixations(
     not_number: NDArray[np.bool_],
     lines: Sequence[int],
     name: str,
+    units_checked: bool = False,
 ) -> UsableFixations:
     """Drop the rows that cannot be used, order the rest, and say what is odd.
 
@@ -76,6 +77,8 @@ def usable_fixations(
         Line of the file of each row.
     name : str
         What messages call the file.
+    units_checked : bool
+        The numbers were held against their units already, where they were still as recorded.
 
     Returns
     -------
@@ -92,7 +95,8 @@ def usable_fixations(
     """
     import pandas as pd
 
-    _check_units(columns, name)
+    if not units_checked:
+        _check_units(columns, name)
     names = [column for column in (*FIXATION_COLUMNS, *OPTIONAL_COLUMNS) if column in columns]
     rows = np.column_stack([columns[column] for column in names])
     keep = np.ones(len(rows), dtype=bool)

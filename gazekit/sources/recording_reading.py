@@ -136,6 +136,7 @@ def load_trial(entry: Entry, *, source: RecordingSource) -> Reading:
         not_number=_column(fixations, "not_number", np.zeros(len(fixations), bool)),
         lines=_column(fixations, "line", np.arange(1, len(fixations) + 1)).tolist(),
         name=name,
+        units_checked=True,
     )
     warnings = [f"{name}: {warning}" for warning in warnings]
     readers = source.spec.readers

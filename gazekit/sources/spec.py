@@ -47,7 +47,6 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gazekit.errors import InputError
@@ -150,7 +149,7 @@ class Events:
 
     source: str | None = None
     algorithm: str = "adaptive"
-    thresholds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from gazekit.events.detection import check_thresholds
@@ -231,13 +230,13 @@ class Spec:
     """A spec, checked; see the module for what it says and `read_spec` for where it comes from."""
 
     screen: ScreenSpec = field(default_factory=ScreenSpec)
-    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    columns: Mapping[str, str] = field(default_factory=dict)
     units: Units = field(default_factory=Units)
     lost: Lost = field(default_factory=Lost)
     events: Events = field(default_factory=Events)
     stimuli: Stimuli = field(default_factory=Stimuli)
-    stimulus: Mapping[str, Stimulus] = field(default_factory=lambda: MappingProxyType({}))
-    readers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    stimulus: Mapping[str, Stimulus] = field(default_factory=dict)
+    readers: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Sha256 hex over what it says, whatever the order and layout of the file."""
@@ -352,7 +351,7 @@ def _texts(content: Any, where: str) -> Mapping[str, str]:
     for key, value in _table(content, where).items():
         if not isinstance(value, str) or not value:
             raise InputError(f"{where}: {key} must be text in quotes, got {value!r}")
-    return MappingProxyType(dict(content))
+    return dict(content)
 
 
 def _check_choice(key: str, value: object, choices: Sequence[str]) -> None:
