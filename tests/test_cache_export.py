@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import gzip
 import io
 import json
 import signal
@@ -158,14 +159,41 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize("to", ["png", "npy", "webdataset"])
+@pytest.mark.parametrize("to", ["png", "npy", "webdataset", "bids"])
 def test_an_export_made_twice_is_the_same_bytes(cache: PriorCache, tmp_path: Path, to: str) -> None:
     export_cache(cache, tmp_path / "one", to=to)
     export_cache(cache, tmp_path / "two", to=to)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
-@pytest.mark.parametrize("to", FORMATS)
+def test_bids_holds_the_fixations_of_every_reading(cache: PriorCache, tmp_path: Path) -> None:
+    export_cache(cache, tmp_path / "out", to="bids")
+    assert json.loads((tmp_path / "out" / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    runs = {}
+    for path in (tmp_path / "out").rglob("*_recording-eye1_physioevents.tsv.gz"):
+        stem = path.name.removesuffix("_recording-eye1_physioevents.tsv.gz")
+        columns = json.loads(path.with_name(path.name.removesuffix(".tsv.gz") + ".json").read_text())["Columns"]
+        with gzip.open(path, "rt") as file:
+            rows = [dict(zip(columns, line.rstrip("\n").split("\t"), strict=True)) for line in file]
+        [event] = csv.DictReader((path.parent / f"{stem}_events.tsv").read_text().splitlines(), delimiter="\t")
+        runs[event["reading_id"]] = (event, rows)
+    assert sorted(runs) == sorted(reading_id for row in cache.rows for reading_id in row["reading_ids"])
+    for record in cache:
+        for k, reading_id in enumerate(record.info["reading_ids"]):
+            event, rows = runs[reading_id]
+            mine = record.reading_index == k
+            assert event["image_path"] == record.id
+            assert (int(event["image_width_px"]), int(event["image_height_px"])) == (
+                record.frame.width,
+                record.frame.height,
+            )
+            written = [[float(row[name]) for name in ("x_px", "y_px", "onset", "duration")] for row in rows]
+            durations = record.offset_s - record.onset_s
+            expected = np.column_stack([record.gaussians[:, :2], record.onset_s, durations])[mine]
+            np.testing.assert_allclose(written, expected, atol=2e-9)
+
+
+@pytest.mark.parametrize("to", [name for name in FORMATS if name != "bids"])
 def test_a_cache_without_heatmaps_and_one_without_gaze_are_exported(tmp_path: Path, to: str) -> None:
     specs = [Spec("99img000", None), Spec("99img001", None)]
     root = write_images(tmp_path / "images", specs)
