@@ -16,7 +16,8 @@ from gazekit_cli.console import progress, summary
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder.", show_default=False)],
     dataset: Annotated[
-        str, typer.Option(help="Format to write: reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil or tobii.")
+        str,
+        typer.Option(help="Format to write: reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil, tobii or table."),
     ] = "reflacx",
     images: Annotated[
         Path | None,
