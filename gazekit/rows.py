@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import warnings
@@ -130,10 +131,22 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
 
 
 def _read_image(path: Path, parameters: Parameters) -> tuple[NDArray[np.uint8], ImageFrame, dict[str, Any]]:
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        changed = 0  # what opens it says what is wrong with it
+    return _stored_image(path, changed, parameters.windowing, parameters.image_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _stored_image(
+    path: Path, changed: int, windowing: str, size: int
+) -> tuple[NDArray[np.uint8], ImageFrame, dict[str, Any]]:
+    """The image in its square; kept until the next one, since the sentences of a reading follow each other."""
     from gazekit.image import fit_image, load_image
 
-    loaded = load_image(path, windowing=parameters.windowing)
-    fitted, frame = fit_image(loaded.pixels, parameters.image_size)
+    loaded = load_image(path, windowing=windowing)
+    fitted, frame = fit_image(loaded.pixels, size)
     return np.rint(fitted * 255).astype(np.uint8), frame, dict(loaded.facts)
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from reflacx_tree import DICOM_A, DICOM_B, write_reflacx
 
 import gazekit
+import gazekit.image
 from gazekit.build import build_heatmaps
 from gazekit.cache import Record, open_cache
 from gazekit.errors import InputError, RecordError
@@ -127,6 +128,22 @@ def test_a_reading_without_sentences_has_a_row_that_says_why(tmp_path):
         **{f"99X3.s0{k}": "no_gaze" for k in range(3)},
     }
     assert len(cache) == 6
+
+
+def test_the_sentences_of_a_reading_open_their_image_once_and_a_changed_file_again(tmp_path, monkeypatch):
+    opened = []
+    opens = gazekit.image.load_image
+    monkeypatch.setattr("gazekit.image.load_image", lambda path, **k: opened.append(path.name) or opens(path, **k))
+    _, before = build(tmp_path / "a", window="sentences", keep_no_gaze=True)
+    assert opened == ["99a.png", "99b.png"]
+    write_images(tmp_path / "images", SPECS)
+    for side in (30, 60):  # the last image of the first build is the first of the second
+        Image.fromarray(np.full((HEIGHT, WIDTH), side, np.uint8) + np.eye(HEIGHT, WIDTH, dtype=np.uint8)).save(
+            tmp_path / "images" / "99a.png"
+        )
+        build_heatmaps(source(SPECS[:1]), tmp_path / "images", tmp_path / str(side), window="sentences", **SMALL)
+    assert open_cache(tmp_path / "60").images[0].max() > open_cache(tmp_path / "30").images[0].max()
+    assert len(before) == 9
 
 
 def test_the_limit_counts_sentences(tmp_path):
