@@ -17,7 +17,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder.", show_default=False)],
     dataset: Annotated[
         str,
-        typer.Option(help="Format to write: reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil, tobii or table."),
+        typer.Option(help="reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil, tobii or table."),
     ] = "reflacx",
     images: Annotated[
         Path | None,
