@@ -56,7 +56,8 @@ def test_samples_fixations_and_facts_are_those_of_the_lines(tmp_path: Path) -> N
     recording = parse(
         tmp_path, *HEAD, "MSG\t95 TRIALID 7", "MSG\t99 RECCFG CR 1000 2 1 L", START, "PRESCALER\t1", EVENTS, MONO,
         "MSG\t100 !MODE RECORD CR 1000 2 1 L", sample(100, 10.5, 20.25), "SFIX L   101", sample(101, 11, 21),
-        "102\t   .\t   .\t    0.0\t...", sample(103, 12, 22), efix(101, 103, 11.5, 21.5), END, "MSG\t120 TRIAL_RESULT 0",
+        "102\t   .\t   .\t    0.0\t...", sample(103, 12, 22), efix(101, 103, 11.5, 21.5), END,
+        "MSG\t120 TRIAL_RESULT 0",
     )  # fmt: skip
     [trial] = recording.trials
     assert (trial.name, trial.stimulus, trial.drawn, trial.units) == ("", None, None, "screen_px")
@@ -78,8 +79,8 @@ def test_samples_fixations_and_facts_are_those_of_the_lines(tmp_path: Path) -> N
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_calibration_output_comments_and_blank_lines_are_no_data(tmp_path: Path, ending: str) -> None:
     noise = [
-        "# a comment", "", "MSG\t91 !CAL", ">>>>>>> CALIBRATION (HV9,P-CR) FOR LEFT: <<<<<<<<<", "\t  -77     7   -80     7",
-        "   7554.5  200.42  61.681  1.6336", "-5051  5051", "INPUT\t92\t127", "BUTTON\t93\t5\t1",
+        "# a comment", "", "MSG\t91 !CAL", ">>>>>>> CALIBRATION (HV9,P-CR) FOR LEFT: <<<<<<<<<",
+        "\t  -77     7   -80     7", "   7554.5  200.42  61.681  1.6336", "-5051  5051", "INPUT\t92\t127", "BUTTON\t93\t5\t1",
     ]  # fmt: skip
     recording = parse(tmp_path, *HEAD, *noise, *block(*samples(100, 104)), ending=ending)
     assert len(recording.trials[0].samples) == 5
@@ -220,8 +221,8 @@ def test_a_script_that_writes_the_size_for_the_last_pixel_is_understood(tmp_path
 
 def test_pictures_divide_a_trial_at_their_onset(tmp_path: Path) -> None:
     recording = parse(
-        tmp_path, *HEAD, "MSG\t99 TRIALID 1", START, EVENTS, MONO, *samples(100, 103), "MSG\t106 2 !V IMGLOAD FILL a.png",
-        *samples(104, 109), efix(105, 108), "MSG\t110 !V IMGLOAD FILL b.png", "MSG\t110 !V IMGLOAD FILL b.png",
+        tmp_path, *HEAD, "MSG\t99 TRIALID 1", START, EVENTS, MONO, *samples(100, 103),
+        "MSG\t106 2 !V IMGLOAD FILL a.png", *samples(104, 109), efix(105, 108), "MSG\t110 !V IMGLOAD FILL b.png", "MSG\t110 !V IMGLOAD FILL b.png",
         *samples(110, 114), efix(109, 112), efix(113, 114), "MSG\t115 !V CLEAR 0 0 0", *samples(115, 116), END,
     )  # fmt: skip
     first, second = recording.trials
