@@ -3,7 +3,8 @@
 Sources: the columns are those of the Gazepoint Open Gaze API and of the 37 that EGD-CXR publishes (gaze-formats 2.3);
 the order of an export of version 7.3, the trailing comma of some versions, that ``TIME`` and ``FPOGID`` begin again
 with each medium, and that the fixations file is the last valid record of each fixation, are as users describe their
-exports in public. Not confirmed: whether every version begins ``TIME`` again; both kinds are read.
+exports in public. Not confirmed: that every version begins ``TIME`` again; where one does not, times count from the
+start of the recording.
 """
 
 from __future__ import annotations
@@ -125,10 +126,8 @@ def parse_gazepoint(path: Path) -> Recording:
     trials = []
     for name, rows in _trials(media):
         own = {column: values[rows] for column, values in numbers.items()}
-        restarts = rows.start == 0 or not own["TIME"][0] >= numbers["TIME"][rows.start - 1]
-        zero = 0.0 if restarts else own["TIME"][0]
-        samples = _samples(own, zero, counts) if has_samples else _no_samples()
-        fixations = _fixations(own, zero, table.lines[rows])
+        samples = _samples(own, counts) if has_samples else _no_samples()
+        fixations = _fixations(own, table.lines[rows])
         trials.append(Trial(name, samples, names[rows.start] or None, fixations=fixations, units="screen_share"))
     return Recording(tuple(trials), facts={"tracker": "gazepoint"}, counts=counts, warnings=tuple(warnings))
 
@@ -165,14 +164,14 @@ def _trials(media: Sequence[str]) -> Iterator[tuple[str, slice]]:
         yield name if shown[name] == 1 else f"{name}-{shown[name]}", slice(start, stop)
 
 
-def _samples(own: dict[str, NDArray[np.float64]], zero: float, counts: dict[str, int]) -> pd.DataFrame:
+def _samples(own: dict[str, NDArray[np.float64]], counts: dict[str, int]) -> pd.DataFrame:
     import pandas as pd
 
     timed = np.isfinite(own["TIME"])
     if not timed.all():
         counts["missing_time"] = counts.get("missing_time", 0) + int((~timed).sum())
     lost = own["BPOGV"] != 1
-    columns = {"time_s": own["TIME"] - zero}
+    columns = {"time_s": own["TIME"]}
     columns |= {ours: np.where(lost, np.nan, own[theirs]) for ours, theirs in (("x_px", "BPOGX"), ("y_px", "BPOGY"))}
     return pd.DataFrame(columns)[timed].reset_index(drop=True)
 
@@ -183,13 +182,13 @@ def _no_samples() -> pd.DataFrame:
     return pd.DataFrame({name: np.zeros(0) for name in ("time_s", "x_px", "y_px")})
 
 
-def _fixations(own: dict[str, NDArray[np.float64]], zero: float, lines: Sequence[int]) -> pd.DataFrame:
+def _fixations(own: dict[str, NDArray[np.float64]], lines: Sequence[int]) -> pd.DataFrame:
     import pandas as pd
 
     valid = np.flatnonzero(own["FPOGV"] == 1)
     number = own["FPOGID"][valid]
     last = valid[np.append(number[1:] != number[:-1], True)[: len(number)]]
-    onset = own["FPOGS"][last] - zero
+    onset = own["FPOGS"][last]
     columns = {"onset_s": onset, "offset_s": onset + own["FPOGD"][last]}
     columns |= {"x_px": own["FPOGX"][last], "y_px": own["FPOGY"][last], "line": np.array(lines)[last]}
     return pd.DataFrame(columns)
