@@ -80,7 +80,8 @@ def test_samples_fixations_and_facts_are_those_of_the_lines(tmp_path: Path) -> N
 def test_calibration_output_comments_and_blank_lines_are_no_data(tmp_path: Path, ending: str) -> None:
     noise = [
         "# a comment", "", "MSG\t91 !CAL", ">>>>>>> CALIBRATION (HV9,P-CR) FOR LEFT: <<<<<<<<<",
-        "\t  -77     7   -80     7", "   7554.5  200.42  61.681  1.6336", "-5051  5051", "INPUT\t92\t127", "BUTTON\t93\t5\t1",
+        "\t  -77     7   -80     7", "   7554.5  200.42  61.681  1.6336", "-5051  5051",
+        "INPUT\t92\t127", "BUTTON\t93\t5\t1",
     ]  # fmt: skip
     recording = parse(tmp_path, *HEAD, *noise, *block(*samples(100, 104)), ending=ending)
     assert len(recording.trials[0].samples) == 5
@@ -222,7 +223,8 @@ def test_a_script_that_writes_the_size_for_the_last_pixel_is_understood(tmp_path
 def test_pictures_divide_a_trial_at_their_onset(tmp_path: Path) -> None:
     recording = parse(
         tmp_path, *HEAD, "MSG\t99 TRIALID 1", START, EVENTS, MONO, *samples(100, 103),
-        "MSG\t106 2 !V IMGLOAD FILL a.png", *samples(104, 109), efix(105, 108), "MSG\t110 !V IMGLOAD FILL b.png", "MSG\t110 !V IMGLOAD FILL b.png",
+        "MSG\t106 2 !V IMGLOAD FILL a.png", *samples(104, 109), efix(105, 108), "MSG\t110 !V IMGLOAD FILL b.png",
+        "MSG\t110 !V IMGLOAD FILL b.png",
         *samples(110, 114), efix(109, 112), efix(113, 114), "MSG\t115 !V CLEAR 0 0 0", *samples(115, 116), END,
     )  # fmt: skip
     first, second = recording.trials
