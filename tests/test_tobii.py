@@ -190,6 +190,17 @@ def test_a_fixation_lasts_from_the_first_to_the_last_sample_of_its_number(tmp_pa
     assert trial.fixations.to_numpy().tolist() == [[0, 0.008, 50, 60], [0.016, 0.016, 70, 80], [0.02, 0.02, 90, 95]]
 
 
+def test_a_fixation_goes_on_where_its_number_does(tmp_path: Path) -> None:
+    kinds = [("Fixation", 1), ("EyesNotFound", 1), ("Fixation", 1), ("EyesNotFound", 2), ("Fixation", 2)]
+    rows = [(4 * k, 5, 6, *kind) for k, kind in enumerate(kinds)]
+    [numbered] = parse(tmp_path, text((TIME, X, Y, TYPE, INDEX), *rows)).trials
+    [plain] = parse(tmp_path, text((TIME, X, Y, TYPE), *(row[:4] for row in rows))).trials
+    assert numbered.fixations is not None
+    assert plain.fixations is not None
+    assert numbered.fixations["offset_s"].tolist() == [0.008, 0.016]
+    assert plain.fixations["offset_s"].tolist() == [0.0, 0.008, 0.016]
+
+
 def test_a_fixation_whose_point_is_on_the_medium_is_at_the_mean_of_its_samples(tmp_path: Path) -> None:
     header = (
         "RecordingTimestamp", "GazePointLeftX (ADCSpx)", "GazePointLeftY (ADCSpx)", "GazePointRightX (ADCSpx)",

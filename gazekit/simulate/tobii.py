@@ -148,7 +148,7 @@ def _pro_lab_rows(session: Session) -> Iterator[dict[str, str]]:
         yield _pro_lab_event(start, "ImageStimulusStart", trial.image_id)
         for time_us, gaze, event, index in _samples(trial, start):
             row = _pro_lab_sample(time_us, gaze) | medium
-            row["Eye movement type"] = "EyesNotFound" if np.isnan(gaze[0]) else event
+            row["Eye movement type"] = "EyesNotFound" if event == "Unclassified" else event
             if event == "Fixation":
                 point = trial.fixations.iloc[index]
                 row["Eye movement type index"] = str(1000 * number + index + 1)

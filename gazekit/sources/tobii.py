@@ -260,14 +260,17 @@ def _fixation_rows(table: _Table) -> list[tuple[int, int]] | None:
     """First and last (exclusive) row of each fixation of Tobii's filter; None where none was exported."""
     if "event" not in table.texts:
         return None
-    fixating = table.texts["event"].among({FIXATION})
-    changes = [np.diff(fixating.astype(np.int8)) != 0]
-    changes += [np.diff(table.texts[name].codes) != 0 for name in ("recording", "reader") if name in table.texts]
+    rows = np.flatnonzero(table.texts["event"].among({FIXATION}))
     if "event_index" in table.numbers:
-        index = np.nan_to_num(table.numbers["event_index"], nan=-1.0)
-        changes.append(np.diff(index) != 0)
-    edges = [0, *(np.flatnonzero(np.any(changes, axis=0)) + 1).tolist(), len(table)]
-    return [(start, stop) for start, stop in pairwise(edges) if fixating[start]]
+        changes = np.diff(np.nan_to_num(table.numbers["event_index"][rows], nan=-1.0)) != 0
+    else:
+        changes = np.diff(rows) > 1
+    for name in ("recording", "reader"):
+        if name in table.texts:
+            changes |= np.diff(table.texts[name].codes[rows]) != 0
+    starts = np.flatnonzero(np.r_[True, changes][: len(rows)])
+    stops = np.append(starts[1:], len(rows))[: len(starts)]
+    return [(int(rows[a]), int(rows[b - 1]) + 1) for a, b in zip(starts, stops, strict=True)]
 
 
 def _samples(table: _Table, rows: slice) -> pd.DataFrame:
