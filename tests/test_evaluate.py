@@ -15,7 +15,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vpmim.audit import EvaluationError
 from vpmim.datasets import read_dataset
-from vpmim.evaluate import HeldOutLabels, labelled_share, linear_eval
+from vpmim.evaluate import labelled_share, linear_eval
+from vpmim.evaluation import HeldOutLabels
 from vpmim.export import load_encoder
 from vpmim.features import PIXEL_SIDE, weights_fingerprint
 from vpmim.images import fit_square, read_grey
@@ -244,7 +245,9 @@ def test_images_of_pretraining_are_sought_in_the_test_part(data, weights, tmp_pa
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"protocol": "sgd"}, "protocol: expected cached, got 'sgd'"),
+        ({"protocol": "adam"}, "protocol: expected cached, sgd, sgd_nih, mae, got 'adam'"),
+        ({"protocol": "sgd", "controls": True}, "controls belong to"),
+        ({"protocol": "sgd", "seeds": 4}, "has 1 to 3, got 4"),
         ({"fraction": 0.0}, "fraction"),
         ({"fraction": 1.5}, "fraction"),
         ({"seeds": 0}, "seeds"),
@@ -266,7 +269,7 @@ def test_results_that_could_not_be_written_are_not_computed(data, weights, tmp_p
     (tmp_path / "file").touch()
     with pytest.raises(EvaluationError, match="is a file"):
         linear_eval(weights, data=data, out=tmp_path / "file")
-    monkeypatch.setattr("vpmim.evaluate.os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("vpmim.evaluation.os.access", lambda path, mode: path != tmp_path)
     monkeypatch.setattr("vpmim.evaluate.extract", lambda *_, **__: pytest.fail("it went on"))
     with pytest.raises(PermissionError):
         linear_eval(weights, data=data, out=tmp_path / "deeper" / "eval")

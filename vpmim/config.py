@@ -43,6 +43,7 @@ __all__ = [
     "RecalibrateConfig",
     "TargetConfig",
     "TrainConfig",
+    "check_fields",
     "config_folders",
     "config_from_tree",
     "config_names",
@@ -70,7 +71,7 @@ def config_names() -> list[str]:
     names: set[str] = set()
     for folder in config_folders():
         names.update(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
-    return sorted(names)
+    return sorted(name for name in names if not name.startswith(("recipes/", "ablations/")))  # files of other kinds
 
 
 def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -217,11 +218,26 @@ def _section(name: str, value: object) -> Any:
     cls = SECTIONS[name]
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name}: expected a section [{name}] with keys, got {toml_value(value)}")
-    hints = typing.get_type_hints(cls)
     for key in value:
-        if key not in hints:
+        if key not in typing.get_type_hints(cls):
             raise _unknown(f"{name}.{key}")
-    return cls(**{key: _convert(item, hints[key], f"{name}.{key}") for key, item in value.items()})
+    return cls(**check_fields(cls, value, prefix=f"{name}."))
+
+
+def check_fields(cls: type, values: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+    """Parsed TOML values as the types of a dataclass's fields.
+
+    Raises
+    ------
+    ConfigError
+        A key that is no field (the nearest is named), or a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.0)
+            raise ConfigError(f"unknown key {prefix + key!r}; did you mean {near[0]!r}? there are {', '.join(hints)}")
+    return {key: _convert(value, hints[key], f"{prefix}{key}") for key, value in values.items()}
 
 
 def _top_level_keys() -> list[str]:
@@ -270,6 +286,9 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         require(number, key, "a finite number", value)
         return float(value)
+    if hint is bool:
+        require(isinstance(value, bool), key, "true or false", value)
+        return value
     if hint is int:
         require(isinstance(value, int) and not isinstance(value, bool), key, "an integer", value)
         return value

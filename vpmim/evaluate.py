@@ -9,46 +9,31 @@ Legend of shape suffixes: N images, C classes, S repetitions (seeds), D features
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from vpmim.audit import (
-    EvaluationError,
-    overlap,
-    read_ids,
-    refuse_absent,
-    refuse_failures,
-    skipped,
-    split_record,
-)
-from vpmim.datasets import LabelledImages, read_dataset
+from vpmim.audit import EvaluationError
+from vpmim.datasets import LabelledImages
 from vpmim.datasets.labelled import SPLITS
-from vpmim.export import load_encoder
+from vpmim.evaluation import HeldOutLabels, Task, finish, open_task
 from vpmim.features import (
     PIXEL_SIDE,
     FeatureFunction,
     encoder_features,
     extract,
     pixel_features,
-    preprocessing,
     random_encoder,
-    versions,
-    weights_fingerprint,
 )
-from vpmim.image_source import Convert, open_images, tables_folder
+from vpmim.image_source import Convert
 from vpmim.probe import Choice, choose_probe
-from vpmim.process import usable_device
-from vpmim.results import SystemScores, TestScores, measured, write_results
-from vpmim.subgroups import subgroup_figures
+from vpmim.results import SystemScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,32 +45,9 @@ if TYPE_CHECKING:
 ENCODER, RANDOM, PIXELS = "encoder", "random encoder", "raw pixels"
 """Systems."""
 
-PROTOCOLS = ("cached",)
-"""``cached``: features once without augmentation, standardised, L2 logistic regression, C by validation loss."""
-
-
-class HeldOutLabels:
-    """Test labels that can be read once.
-
-    Everything that fits or chooses gets the training and validation labels alone. The test labels stay in here until
-    all scores exist, and a second reading, which could only be for choosing by the first one's outcome, fails.
-    """
-
-    def __init__(self, labels_NC: Floats) -> None:
-        self._labels_NC: Floats | None = labels_NC
-
-    def read(self) -> Floats:
-        """The labels, once.
-
-        Raises
-        ------
-        RuntimeError
-            At the second call.
-        """
-        if self._labels_NC is None:
-            raise RuntimeError("the test labels have been read: nothing may be fitted or chosen after that")
-        labels_NC, self._labels_NC = self._labels_NC, None
-        return labels_NC
+PROTOCOLS = ("cached", "sgd", "sgd_nih", "mae")
+"""``cached``: features once without augmentation, standardised, L2 logistic regression, C by validation loss. The
+others are recipes of ``configs/recipes``, by which gradient descent trains the linear layer on augmented images."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +73,18 @@ def linear_eval(
     uncertain: str | None = None,
     convert: Convert | None = None,
     protocol: str = "cached",
-    features: str = "cls",
+    features: str | None = None,
     fraction: float = 1.0,
     seeds: int = 3,
     controls: bool = False,
     allow_missing: bool = False,
     pretrain_ids: str | Path | None = None,
     draws: int = 1000,
+    resume: bool = False,
     device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Evaluate an encoder by a linear probe and write ``results.json`` and ``scores.npz``.
 
     Parameters
@@ -133,20 +97,22 @@ def linear_eval(
     split, split_file, uncertain : options of the data set's reader, see `vpmim.datasets`
     convert : makes a cache of DICOM images, see `vpmim.image_source.open_images`
     protocol : one of `PROTOCOLS`
-    features : ``cls``, ``mean`` (of the patches) or ``both``
+    features : ``cls`` (the default), ``mean`` (of the patches) or ``both``
     fraction : share of the training images whose labels are used
     seeds : repetitions with other labels, where `fraction` < 1, and number of random encoders
     controls : also evaluate random encoders of the same architecture and raw pixels
     allow_missing : go on without images that are missing or unreadable; each is listed in the results
     pretrain_ids : a file with one id a line: images the encoder was pre-trained on, to be sought in the test part
     draws : bootstrap draws over patients
+    resume : go on with an interrupted evaluation by a recipe
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    say : gets a line an epoch, of a recipe
     progress : called with images done and images in all
 
     Returns
     -------
-    dict
-        The contents of ``results.json``. The same inputs give the same digits.
+    dict or None
+        The contents of ``results.json``. The same inputs give the same digits. None where a signal ended a recipe.
 
     Raises
     ------
@@ -156,73 +122,62 @@ def linear_eval(
     PermissionError
         `out` cannot be written, known before anything is computed.
     """
-    source, out = Path(source), Path(out)
-    _check_options(protocol, fraction, seeds, draws, out)
-    place = usable_device(device)
-    given = {"split": split, "split_file": split_file and Path(split_file), "uncertain": uncertain}
-    labelled = read_dataset(dataset, tables_folder(Path(data), labels), **given)
-    pretrained = None if pretrain_ids is None else read_ids(Path(pretrain_ids))
-    encoder = load_encoder(source)
-    prepared = preprocessing(source, encoder)
-    images, prepared = open_images(labelled, Path(data), prepared, convert=convert)
-    refuse_absent(labelled, images.absent(), allow_missing)
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"protocol: expected {', '.join(PROTOCOLS)}, got {protocol!r}")
+    task = Task(
+        data=Path(data),
+        dataset=dataset,
+        labels=labels,
+        split=split,
+        split_file=split_file,
+        uncertain=uncertain,
+        fraction=fraction,
+        allow_missing=allow_missing,
+        pretrain_ids=pretrain_ids,
+        draws=draws,
+        convert=convert,
+    )
+    if seeds < 1:
+        raise EvaluationError(f"seeds: expected at least 1, got {seeds}")
+    if protocol != "cached":
+        if controls:
+            raise EvaluationError("controls belong to the protocol cached")
+        from vpmim.finetune import trained_probe
 
-    tables = feature_tables(encoder, features, device=place, controls=seeds if controls else 0)
-    total = len(labelled.paths)
+        options = {"features": features, "resume": resume, "device": device, "say": say, "progress": progress}
+        return trained_probe(source, task, out, protocol, seeds=seeds, **options)
+    features = features or "cls"
+    opened = open_task(Path(source), task, Path(out), device=device)
+
+    tables = feature_tables(opened.encoder, features, device=opened.place, controls=seeds if controls else 0)
+    total = len(opened.labelled.paths)
     found = extract(
-        images.batches(prepared.stored_size, device=place),
+        opened.images.batches(opened.prepared.stored_size, device=opened.place),
         tables,
-        device=place,
+        device=opened.place,
         progress=None if progress is None else lambda done: progress(done, total),
     )
-    refuse_failures(labelled, found.failures, allow_missing)
-    used = labelled.without([row for row, _ in found.failures])
+    used = opened.readable(found.failures)
     development, held_out = _hold_out(used, found.values)
 
     repetitions = seeds if fraction < 1 else 1
     scores, choices = {}, {}
     for system, names in _systems(list(tables), repetitions).items():
         fitted = [
-            fit_system(development, name, fraction=fraction, seed=repetition, device=place)
+            fit_system(development, name, fraction=fraction, seed=repetition, device=opened.place)
             for repetition, name in enumerate(names)
         ]
         scores[system] = np.stack([score for score, _ in fitted])
         choices[system] = [choice for _, choice in fitted]
 
-    # from here on nothing is fitted or chosen
-    test_rows = used.rows("test")
-    test = TestScores(
-        ids=tuple(used.ids[row] for row in test_rows),
-        patients=tuple(used.patients[row] for row in test_rows),
-        classes=used.classes,
-        labels_NC=held_out.read(),
-        systems=tuple(
-            SystemScores(name=system, scores_SNC=scores[system], repeated=_repeated(system, fraction))
-            for system in scores
-        ),
-    )
-    results, per_image = measured(test, draws=draws)
-    attributes = {name: [values[row] for row in test_rows] for name, values in used.attributes.items()}
-    record = {
-        "format": 1,
+    systems = tuple(SystemScores(name, scores[name], _repeated(name, fraction)) for name in scores)
+    about = {
         "protocol": protocol,
-        "dataset": labelled.dataset,
-        "split": split_record(labelled, used),
         "features": features,
-        "label_fraction": fraction,
-        **results,
-        "subgroups": subgroup_figures(test, attributes, draws=draws),
         "choice": {system: [_choice_record(choice, used) for choice in choices[system]] for system in choices},
-        "skipped": skipped(labelled, found.failures),
-        "notes": list(used.notes),
-        "pretraining_overlap": None if pretrained is None else overlap(used, pretrained),
-        "encoder": _encoder_record(source, encoder),
-        "preprocessing": asdict(prepared) | {"fingerprint": prepared.fingerprint},
         "controls": {"pixel_side": PIXEL_SIDE, "random_seeds": list(range(seeds))} if controls else None,
-        "versions": versions(),
-        "device": place.type,
     }
-    return write_results(out, record, per_image)
+    return finish(opened, used, held_out, systems, found.failures, about)
 
 
 def feature_tables(encoder: Encoder, kind: str, *, device: torch.device, controls: int) -> dict[str, FeatureFunction]:
@@ -276,23 +231,6 @@ def labelled_share(ids: Sequence[str], fraction: float, *, seed: int) -> NDArray
     return np.array(sorted(order[: max(1, math.floor(fraction * len(ids) + 1e-9))]), np.int64)
 
 
-def _check_options(protocol: str, fraction: float, seeds: int, draws: int, out: Path) -> None:
-    if protocol not in PROTOCOLS:
-        raise EvaluationError(f"protocol: expected {', '.join(PROTOCOLS)}, got {protocol!r}")
-    if not 0 < fraction <= 1:
-        raise EvaluationError(f"fraction: expected a share of the labels in (0, 1], got {fraction}")
-    if seeds < 1:
-        raise EvaluationError(f"seeds: expected at least 1, got {seeds}")
-    if draws < 1:
-        raise EvaluationError(f"draws: expected at least 1, got {draws}")
-    if out.exists() and not out.is_dir():
-        raise EvaluationError(f"{out} is a file; name a folder for the results")
-    # known now, and not after an hour of encoding
-    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(above, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
-
-
 def _hold_out(used: LabelledImages, values: Mapping[str, NDArray[np.float32]]) -> tuple[Development, HeldOutLabels]:
     """Features by part, the labels to learn from, and the test labels under seal."""
     rows = {part: used.rows(part) for part in SPLITS}
@@ -334,13 +272,4 @@ def _choice_record(choice: Choice, used: LabelledImages) -> dict[str, Any]:
         "validation_loss": dict(zip(used.classes, choice.loss_GC.T.tolist(), strict=True)),
         "validation_auc": dict(zip(used.classes, choice.auc_C.tolist(), strict=True)),
         "not_judged": [name for column, name in enumerate(used.classes) if column not in choice.judged],
-    }
-
-
-def _encoder_record(source: Path, encoder: Encoder) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "architecture": encoder.spec.architecture,
-        "spec": asdict(encoder.spec),
-        "weights_sha256": weights_fingerprint(encoder),
     }

@@ -79,7 +79,7 @@ def write_features(
     place = usable_device(device)
     encoder = load_encoder(source)
     prepared = preprocessing(Path(source), encoder)
-    names, found_images = _images(images)
+    names, found_images = named_images(images)
     if isinstance(found_images, CachedImages):
         prepared = replace(prepared, stored_size=found_images.cache.image_size)
     found = extract(
@@ -121,7 +121,7 @@ def write_features(
     return summary
 
 
-def _images(images: Path) -> tuple[list[str], ImageSource]:
+def named_images(images: Path) -> tuple[list[str], ImageSource]:
     """Names and images of a folder, of one file, or of a cache."""
     if is_cache(images):
         cache = open_cache(images)

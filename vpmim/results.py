@@ -194,7 +194,7 @@ def render_table(folders: Sequence[Path]) -> str:
     classes = list(
         dict.fromkeys(name for _, one in found for system in one["systems"].values() for name in system["classes"])
     )
-    head = ["results", "system", "protocol", "data, split", "labels", "C", "mean AUC"]
+    head = ["results", "system", "protocol", "data, split", "labels", "chosen", "mean AUC"]
     single = len(classes) == 1
     head += [f"AP {classes[0]}"] if single else [f"AUC {name}" for name in classes]
     test = found[0][1]["split"]["test"]["sha256"]
@@ -209,7 +209,7 @@ def render_table(folders: Sequence[Path]) -> str:
                 f"{one['protocol']}, {one['features']}",
                 f"{one['dataset']}, {one['split']['name']}" + (" *" if differs else ""),
                 f"{one['label_fraction']:.0%}",
-                chosen_c(one, name),
+                chosen_words(one, name),
                 _percent(system["mean"]["auc"]),
             ]
             figures = system["classes"]
@@ -225,10 +225,15 @@ def render_table(folders: Sequence[Path]) -> str:
     return text
 
 
-def chosen_c(results: Mapping[str, Any], system: str) -> str:
-    """The C, or the range of them, that a system's classes and repetitions were fitted with."""
-    values = sorted({c for choice in results["choice"][system] for c in choice["C"].values() if c is not None})
-    return f"{values[0]:g}" + (f" to {values[-1]:g}" if len(values) > 1 else "") if values else ""
+def chosen_words(results: Mapping[str, Any], system: str) -> str:
+    """What validation chose: the C, or the epoch, or the range of them over classes and repetitions."""
+    choices = results["choice"][system]
+    trained = "epoch" in choices[0]
+    found = {choice["epoch"] for choice in choices} if trained else {c for one in choices for c in one["C"].values()}
+    values = sorted(value for value in found if value is not None)
+    if not values:
+        return ""
+    return ("epoch " if trained else "C ") + f"{values[0]:g}" + (f" to {values[-1]:g}" if len(values) > 1 else "")
 
 
 def _left_out(test: TestScores) -> list[dict[str, str]]:

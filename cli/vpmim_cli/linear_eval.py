@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, note, summary
+from gazekit_cli.console import EXIT_INTERRUPTED, EXIT_SKIPPED, note, summary
 from vpmim_cli.counting import counting
 from vpmim_cli.dicom_cache import convert_dicom
+from vpmim_cli.evaluation_summary import headline, remarks, rows
 
 
 def linear_eval(
@@ -53,9 +54,15 @@ def linear_eval(
         ),
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="cached: features once, standardised, L2 logistic regression, C chosen on validation.")
+        str,
+        typer.Option(
+            help="cached: features once, standardised, L2 logistic regression, C chosen on validation; sgd, sgd_nih, "
+            "mae: the published recipes by gradient descent (configs/recipes)."
+        ),
     ] = "cached",
-    features: Annotated[str, typer.Option(help="cls, mean (of the patches) or both.")] = "cls",
+    features: Annotated[
+        str | None, typer.Option(help="cls, mean (of the patches) or both; default cls.", show_default=False)
+    ] = None,
     fraction: Annotated[float, typer.Option(help="Share of the training labels that is used.")] = 1.0,
     seeds: Annotated[
         int, typer.Option(help="Repetitions: label subsets where the fraction is below 1, and random encoders.")
@@ -69,6 +76,9 @@ def linear_eval(
     pretrain_ids: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ids the encoder was pre-trained on, one a line.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted evaluation by sgd or mae.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
@@ -108,66 +118,17 @@ def linear_eval(
             controls=controls,
             allow_missing=allow_missing,
             pretrain_ids=pretrain_ids,
+            resume=resume,
             device=device,
+            say=note,
             progress=advance,
         )
+    if results is None:
+        note("interrupted; the same command with --resume goes on")
+        raise typer.Exit(EXIT_INTERRUPTED)
     write_parquet(out)
-    for line in _remarks(results):
+    for line in remarks(results):
         note(line)
-    summary(_headline(results, out), as_json=as_json, title="linear evaluation", table=_rows(results))
+    summary(headline(results, out), as_json=as_json, title="linear evaluation", table=rows(results))
     if results["skipped"]:
         raise typer.Exit(EXIT_SKIPPED)
-
-
-def _remarks(results: dict[str, Any]) -> list[str]:
-    """What a reader must know before the figures."""
-    lines = [f"note: {text}" for text in results["notes"]]
-    lines += [f"left out of the mean: {entry['class']} ({entry['reason']})" for entry in results["left_out"]]
-    lines += [f"skipped: {entry['id']} ({entry['part']}), {entry['reason']}" for entry in results["skipped"]]
-    overlap = results["pretraining_overlap"]
-    if overlap is not None:
-        lines.append(f"{overlap['in_test']} test images are among the ids of pre-training")
-    return lines
-
-
-def _headline(results: dict[str, Any], out: Path) -> dict[str, Any]:
-    test = results["split"]["test"]
-    return {
-        "protocol": f"{results['protocol']}, features {results['features']}",
-        "dataset": results["dataset"],
-        "split": results["split"]["name"],
-        "test_images": test["images"],
-        "test_patients": test["patients"],
-        "test_sha256": test["sha256"],
-        "label_fraction": results["label_fraction"],
-        "classes": len(results["systems"]["encoder"]["classes"]),
-        "left_out": len(results["left_out"]),
-        "skipped": len(results["skipped"]),
-        "results": str(out / "results.json"),
-    }
-
-
-def _rows(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a system: mean AUC, its interval, and by how much the encoder is better."""
-    from vpmim.results import chosen_c
-
-    rows = []
-    for name, system in results["systems"].items():
-        auc = system["mean"]["auc"]
-        difference = results["differences"].get(name, {}).get("mean", {})
-        better = difference.get("auc", {})
-        rows.append(
-            {
-                "system": name,
-                "auc": auc["value"],
-                "low": auc["low"],
-                "high": auc["high"],
-                "ap": system["mean"]["ap"]["value"],
-                "C": chosen_c(results, name),
-                "encoder_better_by": better.get("value", ""),
-                "from": better.get("low", ""),
-                "to": better.get("high", ""),
-                "p": difference.get("p_bootstrap", ""),
-            }
-        )
-    return rows

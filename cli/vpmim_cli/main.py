@@ -10,7 +10,9 @@ from vpmim_cli.bench import bench
 from vpmim_cli.doctor import doctor
 from vpmim_cli.export import export
 from vpmim_cli.features import features
+from vpmim_cli.finetune import finetune
 from vpmim_cli.linear_eval import linear_eval
+from vpmim_cli.predict import predict
 from vpmim_cli.report import report
 from vpmim_cli.table import table
 from vpmim_cli.train import train
@@ -18,6 +20,8 @@ from vpmim_cli.train import train
 app = make_app("vpmim", "Gaze-guided masked image modelling for chest X-rays: pre-train, evaluate, export.")
 app.command("train")(train)
 app.command("export")(export)
+app.command("finetune")(finetune)
+app.command("predict")(predict)
 app.command("linear-eval")(linear_eval)
 app.command("features")(features)
 app.command("table")(table)
