@@ -121,7 +121,8 @@ def parse_bids(path: Path) -> Recording:
     -------
     Recording
         One trial for each event that names a stimulus, from its onset for its duration; the reader is the subject. The
-        eye is the cyclopean one where there is one; else samples are those of every eye, and fixations of the left.
+        eye is the cyclopean one where there is one; else samples are those of both, and fixations of the left, or of
+        the right where only that has any.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def parse_bids(path: Path) -> Recording:
     screen = _screen(read_sidecar(path), path.name)
     placed = [_on_screen(eye, screen) for eye in eyes]
     samples = _merged([(eye.eye, own) for eye, (own, _) in zip(eyes, placed, strict=True)], screen.screen)
-    fixations = placed[0][1]
+    fixations = next((own for _, own in placed if own is not None), None)
     trials = []
     for row, stimulus in _shown(events):
         start, stop = _window(events, row)
