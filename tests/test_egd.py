@@ -26,7 +26,7 @@ from egd_tree import (
     write_egd,
     write_images,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reflacx_tree import put
 from scipy.ndimage import gaussian_filter
@@ -117,6 +117,49 @@ def test_px_per_degree_is_how_far_a_small_turn_of_the_eye_moves_on_the_image(x, 
 def test_the_assumed_screen_has_about_36_px_a_degree():
     middle = Placement((1080, 1920), (0, 0, 0, 0)).px_per_degree(np.array([[960.0, 540.0]]), ASSUMED_SCREEN)
     np.testing.assert_allclose(middle, 36.4, atol=0.1)
+
+
+def on_canvas(image):
+    """An image as it was prepared: fitted into a black 1920 x 1024 canvas, and the pads (gaze-formats 2.6)."""
+    ratio = 1024 / max(image.shape)
+    height, width = (int(side * ratio) for side in image.shape)
+    top, left = (1024 - height) // 2, (1920 - width) // 2
+    canvas = np.zeros((1024, 1920), np.uint8)
+    rows, columns = (np.arange(n) * side // n for n, side in ((height, image.shape[0]), (width, image.shape[1])))
+    canvas[top : top + height, left : left + width] = image[np.ix_(rows, columns)]
+    return canvas, (top, 1024 - height - top, left, 1920 - width - left)
+
+
+@pytest.mark.parametrize(("shape", "worst"), [((3000, 2500), 0.002), ((2999, 2421), 0.002), ((1875, 2500), 0.009)])
+def test_gaze_on_a_mark_in_the_shown_canvas_lies_on_the_mark_in_the_image(shape, worst):
+    for across, down in ((0.02, 0.02), (0.5, 0.3), (0.98, 0.97)):
+        x, y = int(across * shape[1]), int(down * shape[0])
+        image = np.zeros(shape, np.uint8)
+        image[y - 5 : y + 6, x - 5 : x + 6] = 255
+        canvas, pads = on_canvas(image)
+        fraction = (np.argwhere(canvas).mean(axis=0)[::-1] + 0.5) / (1920, 1024)  # the whole screen shows the canvas
+        found = Placement(shape, pads).image_points(fraction[None] * (1920, 1080))[0]
+        assert np.abs(found - (x, y)).max() <= worst * shape[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    gaze_points=st.lists(
+        st.tuples(st.floats(0.29, 0.71), st.floats(0.01, 0.99)), min_size=1, max_size=6, unique=True
+    ),
+    lasting=st.floats(0.05, 2.0),
+)  # fmt: skip
+def test_fixations_survive_a_round_trip_through_the_file(gaze_points, lasting, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("round")
+    write_images(folder / "images")
+    rows, expected = [], []
+    for k, (x, y) in enumerate(gaze_points):
+        pixel = [int(252 / 857 * (x * 1920 - 531)), int(300 / 1080 * (y * 1080))]
+        rows.append(gaze(FPOGX=repr(x), FPOGY=repr(y), FPOGS=str(3 * k), FPOGD=repr(lasting), x=pixel[0], y=pixel[1]))
+        expected.append([3 * k, 3 * k + lasting, min(pixel[0], 250), pixel[1]])
+    root = write_egd(folder / "egd")
+    fixations = with_fixations(root, [*rows, gaze(B, media=9)])[A].fixations
+    np.testing.assert_allclose(fixations.iloc[:, :4], expected, rtol=0, atol=1e-12)
 
 
 # --- what is there -------------------------------------------------------------------------------------------------

@@ -263,6 +263,12 @@ def test_egd_keeps_a_reading_and_says_what_was_done(egd, spoil, counts, words):
     assert words in " ".join(reading.warnings)
 
 
+def test_6_what_was_passed_over_is_said(egd):
+    rewrite("fixations.csv", lambda t: "\ufeff" + t + "\n\n")(egd)
+    notes = read_egd(egd, images=egd.parent / "images").notes
+    assert "fixations.csv: passed over 1 byte_order_mark, 2 blank_lines" in notes
+
+
 def test_5_unknown_columns_are_said_once(egd):
     put(egd / "fixations.csv", csv_text([*GAZE_HEADER, "NEW"], [[*row, "1"] for row in FIXATIONS]))
     notes = read_egd(egd, images=egd.parent / "images").notes

@@ -6,7 +6,9 @@ The published formula takes the image for the rectangle that the pads leave of 1
     inside:  left < ex < 1920 - right  and  top < ey < 1080 - bottom,  with (ex, ey) = gaze fraction * (1920, 1080)
     X = int(We / (1920 - left - right) * (ex - left)),  Y = int(He / (1080 - top - bottom) * (ey - top))
 
-Both axes have their own scale. X is the index of an image pixel, and so the position of its centre.
+Both axes have their own scale. X is the index of an image pixel, and so the position of its centre. The canvas was 1024
+high and the screen is 1080: if the canvas was stretched over the screen, the formula is exact where the image fills the
+canvas from top to bottom, and for an image of 4:3 off by up to 0.9 % of its height.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _calibration_screens(rows: GazeRows, placement: Placement) -> NDArray[np.boo
 def _media(rows: GazeRows) -> list[NDArray[np.bool_]]:
     """Which rows belong to each medium of each session."""
     keys = np.stack([rows.columns["SESSION_ID"], rows.columns["MEDIA_ID"]], axis=1)
-    return [(keys == key).all(axis=1) for key in np.unique(keys[np.isfinite(keys).all(axis=1)], axis=0)]
+    return [np.asarray((keys == key).all(axis=1)) for key in np.unique(keys[np.isfinite(keys).all(axis=1)], axis=0)]
 
 
 def _recordings(rows: GazeRows, keep: NDArray[np.bool_]) -> list[str]:
