@@ -23,7 +23,7 @@ from gazekit.sources.recording import Recording, Trial
 from gazekit.sources.recordings import read_recordings
 from gazekit.sources.spec import merged_screen, read_spec
 from gazekit.sources.table_file import open_table
-from gazekit.sources.tables import bad_table
+from gazekit.sources.tables import MAX_LINE_BYTES, bad_table, shorten
 from gazekit.sources.trial_names import new_name
 
 if TYPE_CHECKING:
@@ -118,6 +118,10 @@ def parse_eyelink(path: str | Path, *, message: str | None = None, mean_resoluti
     if (at := data.find(b"\0")) >= 0:
         raise bad_table(f"{path.name}: a NUL byte at offset {at}; expected text, as edf2asc writes it")
     lines, cut = split_lines(data)
+    lengths = np.diff(lines.starts)
+    if lengths.size and lengths.max() > MAX_LINE_BYTES:
+        line = int(lengths.argmax()) + 1
+        raise bad_table(f"{path.name}, line {line}: longer than {MAX_LINE_BYTES:,} bytes; this is not an ASC file")
     log = Log(path.name)
     for line, text in lines.others():
         log.take(line, text)
@@ -162,6 +166,10 @@ def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) 
                 own, zero_ms, inside = _cut(gaze, fixations, block, lasting, shown)
                 if not (len(own.lines) or inside):
                     continue
+                if shown.drawn is not None and not (
+                    shown.drawn[0] < shown.drawn[2] and shown.drawn[1] < shown.drawn[3]
+                ):
+                    raise bad_table(f"{log.name}: the picture {shorten(str(shown.name))} is drawn without an area")
                 log.counts["samples_outside_trial"] -= len(own.lines)
                 log.counts["fixations_outside_trial"] -= len(inside)
                 resolution = block.px_per_deg if mean_resolution else None

@@ -93,7 +93,7 @@ def parse_tobii(path: str | Path) -> Recording:
         where its validity says so or its cell is empty. A fixation is what has one number in the file, from its first
         to its last sample, at the point that the file states in pixels of the screen, else at the mean of its
         samples. `Recording.counts` has ``other_rows`` (events, other sensors), ``samples_outside_trial`` (no medium,
-        or the tracker's calibration) and ``fixations_outside_trial`` (not within one trial).
+        or the tracker's calibration), ``unsorted`` (samples) and ``fixations_outside_trial`` (not within one trial).
 
     Raises
     ------
@@ -131,6 +131,8 @@ class _Table:
 
     Attributes
     ----------
+    name : str
+        Of the file.
     columns : mapping
         Our name to the column of the file.
     time_s : (N,) float64
@@ -144,6 +146,7 @@ class _Table:
         Median step of time.
     """
 
+    name: str
     columns: Mapping[str, Column]
     time_s: NDArray[np.float64]
     gaze: dict[str, NDArray[np.float64]]
@@ -181,7 +184,16 @@ class _Table:
                 lost |= ~texts[validity].among(valid_codes(columns[validity]))
             names = [f"{axis}_{eye}_px" for axis in "xy"] if len(eyes) == 2 else POSITION
             gaze |= {name: np.where(lost, np.nan, values) for name, values in zip(names, (x, y), strict=True)}
-        return cls(columns, numbers["time"] * unit, gaze, numbers, texts, int((~rows).sum()), max(step * unit, 0.0))
+        return cls(
+            export.name,
+            columns,
+            numbers["time"] * unit,
+            gaze,
+            numbers,
+            texts,
+            int((~rows).sum()),
+            max(step * unit, 0.0),
+        )
 
     @property
     def units(self) -> str:
@@ -244,7 +256,7 @@ def _trials(table: _Table) -> tuple[tuple[Trial, ...], Counter[str]]:
         trials.append(
             Trial(
                 names[-1],
-                _samples(table, rows),
+                _samples(table, rows, counts),
                 medium,
                 drawn=_drawn(table, rows),
                 reader=table.text("reader", start) or None,
@@ -273,11 +285,15 @@ def _fixation_rows(table: _Table) -> list[tuple[int, int]] | None:
     return [(int(rows[a]), int(rows[b - 1]) + 1) for a, b in zip(starts, stops, strict=True)]
 
 
-def _samples(table: _Table, rows: slice) -> pd.DataFrame:
+def _samples(table: _Table, rows: slice, counts: Counter[str]) -> pd.DataFrame:
     import pandas as pd
 
     time = table.time_s[rows]
-    return pd.DataFrame({"time_s": time - time[0]} | {name: values[rows] for name, values in table.gaze.items()})
+    samples = pd.DataFrame({"time_s": time - time[0]} | {name: values[rows] for name, values in table.gaze.items()})
+    if (backwards := int((np.diff(time) < 0).sum())) > 0:
+        counts["unsorted"] += backwards
+        samples = samples.sort_values("time_s", kind="stable", ignore_index=True)
+    return samples
 
 
 def _fixations(table: _Table, events: Sequence[tuple[int, int]], zero_s: float) -> pd.DataFrame:
@@ -309,6 +325,8 @@ def _mean_gaze(table: _Table, rows: slice) -> list[float]:
 def _drawn(table: _Table, rows: slice) -> Box | None:
     """Where the medium stood on the screen."""
     x, y, width, height = (table.first(f"medium_{name}", rows) for name in ("x", "y", "width", "height"))
-    if x is None or y is None or not width or not height:
+    if x is None or y is None or width is None or height is None:
         return None
+    if width <= 0 or height <= 0:
+        raise bad_table(f"{table.name}: a medium is drawn without an area, {width:g} x {height:g} pixels")
     return x, y, x + width, y + height

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gazekit.sources.table_file import BYTE_ORDER_MARK, open_table
-from gazekit.sources.tables import bad_table, number, read_header, read_records, shorten
+from gazekit.sources.tables import MAX_LINE_BYTES, bad_table, number, read_header, read_records, shorten
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +62,10 @@ def open_export(path: Path) -> Export:
         except UnicodeDecodeError as error:
             raise bad_table(f"{name}: not UTF-16 at byte offset {error.start}; export it again as UTF-8") from None
     text = text.removeprefix(BYTE_ORDER_MARK)
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    lengths = np.diff(ends, prepend=-1, append=len(text))
+    if lengths.max() > MAX_LINE_BYTES:
+        raise bad_table(f"{name}, line {int(lengths.argmax()) + 1}: longer than {MAX_LINE_BYTES:,} bytes; not a table")
     records = _records(text, name)
     header = read_header(records, (), name, bad_table, "\t")
     if len(header) == 1:
@@ -148,8 +152,8 @@ def _slowly(
     found = {}
     for column in texts:
         k = export.header.index(column)
-        values, codes = np.unique([cells[k] for cells in rows], return_inverse=True)
-        found[column] = Texts(tuple(values.tolist()), codes)
+        different, codes = np.unique([cells[k] for cells in rows], return_inverse=True)
+        found[column] = Texts(tuple(map(str, different)), codes)
     return arrays, found
 
 
