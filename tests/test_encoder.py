@@ -96,6 +96,20 @@ def test_every_tap_has_a_norm_of_its_own_and_the_last_uses_the_one_that_is_expor
     assert {"norm.weight", "norm.bias"} <= set(encoder.vit.state_dict())
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_base_patch16_gap_224"])
+def test_features_of_the_last_four_blocks_are_timms_intermediates_side_by_side(name: str) -> None:
+    encoder = Encoder(tiny_spec(name=name, depth=6, input_size=48)).eval()
+    grey = torch.rand(2, 48, 48)
+    layers = encoder.vit.get_intermediate_layers(
+        ((grey - 0.5) / 0.25)[:, None], n=4, norm=True, return_prefix_tokens=encoder.has_class_token
+    )
+    if encoder.has_class_token:
+        expected = torch.cat([prefix[:, 0] for _, prefix in layers], dim=1)
+    else:
+        expected = torch.cat([encoder.vit.fc_norm(patches).mean(dim=1) for patches in layers], dim=1)
+    torch.testing.assert_close(encoder.features(grey, "last4"), expected)
+
+
 def test_features_are_the_class_token_the_mean_or_both() -> None:
     encoder = Encoder(tiny_spec(name="vit_base_patch16_reg4_gap_256", input_size=48)).eval()
     grey = torch.rand(2, 48, 48)
@@ -107,7 +121,7 @@ def test_features_are_the_class_token_the_mean_or_both() -> None:
     cls, mean = encoder.features(grey, "cls"), encoder.features(grey, "mean")
     torch.testing.assert_close(cls, encoder.encode(grey)[:, 0])
     torch.testing.assert_close(encoder.features(grey, "both"), torch.cat([cls, mean], dim=1))
-    with pytest.raises(EncoderError, match="cls, mean, both"):
+    with pytest.raises(EncoderError, match="cls, mean, both, last4"):
         encoder.features(grey, "max")
 
 

@@ -252,7 +252,7 @@ def test_images_of_pretraining_are_sought_in_the_test_part(data, weights, tmp_pa
         ({"fraction": 1.5}, "fraction"),
         ({"seeds": 0}, "seeds"),
         ({"draws": 0}, "draws"),
-        ({"features": "all"}, "cls, mean, both"),
+        ({"features": "all"}, "cls, mean, both, last4"),
         ({"device": "tpu"}, "device"),
         ({"dataset": "chest"}, "there are chestxray14"),
         ({"pretrain_ids": "nowhere.txt"}, "nowhere.txt"),

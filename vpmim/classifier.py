@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.kind, self.frozen = features, frozen
-        width = encoder.width * (2 if features == "both" else 1)
+        width = encoder.width * {"both": 2, "last4": min(4, encoder.depth)}.get(features, 1)
         norms: dict[str, nn.Module] = {
             "none": nn.Identity(),
             "layer": nn.LayerNorm(width, eps=1e-6, elementwise_affine=False),

@@ -277,7 +277,7 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
         return value
     if origin is tuple:
         length = None if arguments[-1] is Ellipsis else len(arguments)
-        kind = "integers" if arguments[0] is int else "numbers"
+        kind = {int: "integers", str: "strings"}.get(arguments[0], "numbers")
         expected = f"a list of {length} {kind}" if length else f"a list of {kind}"
         right = isinstance(value, tuple | list) and length in (None, len(value))
         require(right, key, expected, value)

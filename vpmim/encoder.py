@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from vpmim.settings import Config
 from vpmim.targets import patchify
 
-FEATURES = ("cls", "mean", "both")
+FEATURES = ("cls", "mean", "both", "last4")
 """What `Encoder.features` makes of the tokens."""
 
 
@@ -155,11 +155,12 @@ class Encoder(nn.Module):
         Parameters
         ----------
         grey_BHW : (B, H, W) float, grey in [0, 1]
-        kind : ``cls`` the class token, ``mean`` of the patch tokens, ``both`` side by side
+        kind : ``cls`` the class token, ``mean`` of the patch tokens, ``both`` side by side; ``last4`` the class tokens
+            (of an encoder without one, the means) after each of the last four blocks side by side, as DINO takes them
 
         Returns
         -------
-        (B, D), or (B, 2 D) for ``both``
+        (B, D), (B, 2 D) for ``both``, (B, 4 D) for ``last4``
 
         Raises
         ------
@@ -168,6 +169,8 @@ class Encoder(nn.Module):
         """
         if kind not in FEATURES:
             raise EncoderError(f"features: expected one of {', '.join(FEATURES)}, got {kind!r}")
+        if kind == "last4":
+            return torch.cat([self._pooled(tokens) for tokens in self._last_blocks(grey_BHW, 4)], dim=1)
         if kind != "mean" and not self.has_class_token:
             raise EncoderError(f"{self.spec.name} has no class token for features {kind!r}; use features 'mean'")
         tokens = self.encode(grey_BHW)
@@ -175,6 +178,19 @@ class Encoder(nn.Module):
             return tokens[:, 0]
         mean = tokens[:, self.prefix :].mean(dim=1)
         return mean if kind == "mean" else torch.cat([tokens[:, 0], mean], dim=1)
+
+    def _last_blocks(self, grey_BHW: Tensor, count: int) -> list[Tensor]:
+        """All tokens after each of the last blocks, each through the final norm; the deepest last."""
+        x = self._embed(grey_BHW, None)
+        after = []
+        for number, block in enumerate(self.vit.blocks, start=1):
+            x = block(x)
+            if number > self.depth - count:
+                after.append(self._final_norm(x))
+        return after
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        return tokens[:, 0] if self.has_class_token else tokens[:, self.prefix :].mean(dim=1)
 
     def encode_with_attention(self, grey_BHW: Tensor, queries: slice) -> tuple[Tensor, Tensor]:
         """What `encode` gives, and the attention of the last block.

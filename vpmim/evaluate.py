@@ -97,7 +97,7 @@ def linear_eval(
     split, split_file, uncertain : options of the data set's reader, see `vpmim.datasets`
     convert : makes a cache of DICOM images, see `vpmim.image_source.open_images`
     protocol : one of `PROTOCOLS`
-    features : ``cls`` (the default), ``mean`` (of the patches) or ``both``
+    features : ``cls`` (the default), ``mean`` (of the patches), ``both`` or ``last4``
     fraction : share of the training images whose labels are used
     seeds : repetitions with other labels, where `fraction` < 1, and number of random encoders
     controls : also evaluate random encoders of the same architecture and raw pixels

@@ -59,7 +59,7 @@ def write_features(
     source : a RUN or weights; see `vpmim.export.load_encoder`
     images : a folder, searched for PNG and JPEG files at every depth, one such file, or a gazekit cache
     out : file name ending in .npz
-    kind : ``cls``, ``mean`` or ``both``
+    kind : ``cls``, ``mean``, ``both`` or ``last4``
     strict : stop at images that cannot be read, before anything is written
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     progress : called with images done and images in all

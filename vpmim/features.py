@@ -101,7 +101,7 @@ def encoder_features(encoder: Encoder, kind: str, *, device: torch.device) -> Fe
     ----------
     encoder : Encoder
         It normalises its input itself.
-    kind : ``cls``, ``mean`` or ``both``; see `Encoder.features`
+    kind : ``cls``, ``mean``, ``both`` or ``last4``; see `Encoder.features`
     device : torch.device
     """
     encoder = encoder.to(device).eval()

@@ -25,7 +25,7 @@ class Recipe:
     Attributes
     ----------
     trains : ``head`` (the encoder is frozen, in evaluation mode) or ``all``
-    features : what the head sees: ``cls``, ``mean`` or ``both``
+    features : what the head sees: ``cls``, ``mean``, ``both`` or ``last4``
     head_norm : before the linear layer: ``none``, ``layer`` (LayerNorm) or ``batch`` (BatchNorm), without parameters
     optimizer : ``adam`` (decay added to the gradient), ``adamw``, ``sgd`` or ``lars``
     lr : at the peak; where `lr_per_256` is true, for a batch of 256, and scaled with the batch
@@ -51,7 +51,7 @@ class Recipe:
     """
 
     trains: Literal["head", "all"] = "all"
-    features: Literal["cls", "mean", "both"] = "mean"
+    features: Literal["cls", "mean", "both", "last4"] = "mean"
     head_norm: Literal["none", "layer", "batch"] = "layer"
     optimizer: Literal["adam", "adamw", "sgd", "lars"] = "adamw"
     lr: float = 5e-4

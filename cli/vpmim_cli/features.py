@@ -24,7 +24,9 @@ def features(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="F.npz", help="The file to write.", show_default=False)],
-    kind: Annotated[str, typer.Option("--features", help="cls, mean (of the patches) or both.")] = "cls",
+    kind: Annotated[
+        str, typer.Option("--features", help="cls, mean (of the patches), both or last4 (blocks).")
+    ] = "cls",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at images that cannot be read.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,

@@ -61,7 +61,7 @@ def linear_eval(
         ),
     ] = "cached",
     features: Annotated[
-        str | None, typer.Option(help="cls, mean (of the patches) or both; default cls.", show_default=False)
+        str | None, typer.Option(help="cls, mean (of the patches), both or last4; default cls.", show_default=False)
     ] = None,
     fraction: Annotated[float, typer.Option(help="Share of the training labels that is used.")] = 1.0,
     seeds: Annotated[

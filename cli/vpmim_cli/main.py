@@ -6,6 +6,7 @@ import os
 from typing import NoReturn
 
 from gazekit_cli.console import make_app, run_app
+from vpmim_cli.ablate import ablate
 from vpmim_cli.bench import bench
 from vpmim_cli.doctor import doctor
 from vpmim_cli.export import export
@@ -20,6 +21,7 @@ from vpmim_cli.train import train
 app = make_app("vpmim", "Gaze-guided masked image modelling for chest X-rays: pre-train, evaluate, export.")
 app.command("train")(train)
 app.command("export")(export)
+app.command("ablate")(ablate)
 app.command("finetune")(finetune)
 app.command("predict")(predict)
 app.command("linear-eval")(linear_eval)

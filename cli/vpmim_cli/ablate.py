@@ -1,0 +1,89 @@
+"""``vpmim ablate``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gazekit_cli.console import EXIT_INTERRUPTED, note, summary
+from vpmim_cli.dicom_cache import convert_dicom
+
+
+def ablate(
+    grid: Annotated[
+        str,
+        typer.Argument(metavar="GRID", help="A name in configs/ablations, or a file .toml.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and table.", show_default=False)],
+    cache: Annotated[
+        list[Path],
+        typer.Option("--cache", metavar="CACHE", help="What is trained on; may be repeated.", show_default=False),
+    ],
+    dataset: Annotated[str, typer.Option(help="Evaluated on: as of vpmim linear-eval.", show_default=False)],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="That data set.", show_default=False)],
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Its tables, where --data is a cache.", show_default=False)
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Default the data set's first.", show_default=False)] = None,
+    split_file: Annotated[Path | None, typer.Option(metavar="F", help="Lists of a split.", show_default=False)] = None,
+    features: Annotated[
+        str | None, typer.Option(help="cls, mean, both or last4; default cls.", show_default=False)
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="As of vpmim linear-eval.")] = "cached",
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of every arm.")
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="D[,D...]", help="One process a device, such as cuda:0,cuda:1.")
+    ] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
+) -> None:
+    """Compare configurations: train every arm with every seed, evaluate, and write one table.
+
+    What is done is not done again: the same command goes on after an interruption. The table gives each arm's mean AUC
+    over the seeds and its paired difference from the baseline, with 95 % intervals by bootstrap over patients.
+
+    Examples:
+
+    ```
+    vpmim ablate priors --cache out/cache --dataset rsna --data rsna --out out/priors --devices cuda:0,cuda:1
+    vpmim ablate my_grid.toml --cache out/cache --dataset folder --data xrays --out out/mine --dry-run
+    ```
+    """
+    from vpmim.ablate import ablate as run_grid
+    from vpmim.ablate import plan
+    from vpmim.ablation_grid import load_grid
+
+    chosen = load_grid(grid, overrides or [])
+    if dry_run:
+        cells = plan(chosen, out)
+        listed = [
+            {"arm": cell.arm, "seed": cell.config.seed, "done": cell.done, "folder": str(cell.folder)} for cell in cells
+        ]
+        missing = sum(not cell.done for cell in cells)
+        summary({"runs": len(cells), "to_do": missing}, as_json=as_json, title=f"ablation {chosen.name}", table=listed)
+        return
+    evaluation = {
+        "dataset": dataset,
+        "data": data,
+        "labels": labels,
+        "split": split,
+        "split_file": split_file,
+        "features": features,
+        "protocol": protocol,
+        "convert": partial(convert_dicom, cache=out / "images"),
+    }
+    done = run_grid(chosen, cache, out, evaluation, devices=devices.split(","), say=note)
+    summary(
+        {"ran": done.ran, "found_done": done.found, "table": str(out / "table.md")},
+        as_json=as_json,
+        title=f"ablation {chosen.name}",
+        table=done.rows,
+    )
+    if done.interrupted:
+        note("interrupted; the same command goes on")
+        raise typer.Exit(EXIT_INTERRUPTED)

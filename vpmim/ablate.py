@@ -1,0 +1,244 @@
+"""An ablation: train every arm with every seed, evaluate each run, and lay the arms side by side.
+
+::
+
+    DIR/<arm>/seed_0/run/      a RUN of vpmim train
+    DIR/<arm>/seed_0/eval/     results of vpmim linear-eval
+    DIR/table.md  table.csv  table.json
+
+What is done already is not done again, so the same call goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vpmim.ablation_grid import Arm, Grid
+from vpmim.checkpoint import write_file
+from vpmim.config import Config
+from vpmim.evaluate import ENCODER, linear_eval
+from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured
+from vpmim.train import train
+
+RUN, EVAL = "run", "eval"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of the grid: an arm with a seed."""
+
+    arm: str
+    config: Config
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return (self.folder / EVAL / RESULTS).exists()
+
+
+@dataclass(frozen=True)
+class AblationSummary:
+    """What `ablate` did: cells run by this call, cells that were there, rows of the table, whether it was stopped."""
+
+    ran: int
+    found: int
+    rows: list[dict[str, Any]]
+    interrupted: bool
+
+
+def ablate(
+    grid: Grid,
+    data_paths: Sequence[str | Path],
+    out: str | Path,
+    evaluation: dict[str, Any],
+    *,
+    devices: Sequence[str] = ("auto",),
+    draws: int = 1000,
+    say: Callable[[str], None] = lambda line: None,
+) -> AblationSummary:
+    """Run a grid, or go on with it, and write its table.
+
+    Parameters
+    ----------
+    grid : Grid
+    data_paths : caches or folders that every arm is trained on
+    out : folder
+    evaluation : keywords of `vpmim.evaluate.linear_eval` beside the source and the folder of the results
+    devices : one process a device; with a single one everything happens in this process
+    draws : bootstrap draws over patients
+    say : gets lines about what is going on
+
+    Returns
+    -------
+    AblationSummary
+
+    Raises
+    ------
+    ConfigError, DataError, EvaluationError, DatasetError, TrainingError
+        Of a run; what was finished stays, and the same call goes on.
+    """
+    out = Path(out)
+    cells = plan(grid, out)
+    todo = [cell for cell in cells if not cell.done]
+    say(f"{grid.name}: {len(grid.arms)} arms, {len(grid.seeds)} seeds; {len(cells) - len(todo)} of {len(cells)} done")
+    interrupted = False
+    ran = 0
+    for cell, stopped in _run_all(todo, data_paths, evaluation | {"draws": draws}, devices):
+        interrupted |= stopped
+        ran += not stopped
+        say(f"{cell.arm}, seed {cell.config.seed}: " + ("interrupted" if stopped else "done"))
+        if stopped:
+            break
+    finished = [cell for cell in cells if cell.done]
+    rows = table(grid, finished, draws=draws) if any(cell.arm == grid.arms[0].name for cell in finished) else []
+    if rows:
+        write_file(out / "table.md", render(rows))
+        write_file(out / "table.json", json.dumps(rows, indent=1) + "\n")
+        write_file(out / "table.csv", _csv(rows))
+    return AblationSummary(ran, len(cells) - len(todo), rows, interrupted)
+
+
+def plan(grid: Grid, out: Path) -> list[Cell]:
+    """Every cell of a grid, seed by seed, so that an unfinished ablation has whole comparisons."""
+    return [
+        Cell(arm=arm.name, config=arm.seeded(seed), folder=out / arm.slug / f"seed_{seed}")
+        for seed in grid.seeds
+        for arm in grid.arms
+    ]
+
+
+def run_cell(cell: Cell, data_paths: Sequence[str | Path], evaluation: dict[str, Any], device: str) -> bool:
+    """Train, or go on, and evaluate; True where a signal ended the training."""
+    run = cell.folder / RUN
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    summary = train(data_paths, run, cell.config, resume=(run / "config.toml").exists(), device=device)
+    if summary.interrupted:
+        return True
+    linear_eval(run, out=cell.folder / EVAL, device=device, **evaluation)
+    return False
+
+
+def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, Any]]:
+    """One row an arm: its mean AUC over the seeds with intervals, and its paired difference from the baseline.
+
+    Parameters
+    ----------
+    grid : Grid
+    cells : finished ones, the baseline's among them
+    draws : bootstrap draws over patients, the same for every arm
+
+    Raises
+    ------
+    ResultsError
+        Cells that were evaluated on other test images or labels than the rest.
+    """
+    scores: dict[str, list[np.ndarray]] = {}
+    first: dict[str, np.ndarray] | None = None
+    for cell in cells:
+        with np.load(cell.folder / EVAL / SCORES, allow_pickle=False) as arrays:
+            found = dict(arrays)
+        if first is None:
+            first = found
+        if not all(np.array_equal(found[k], first[k], equal_nan=k == "labels") for k in ("ids", "classes", "labels")):
+            raise ResultsError(f"{cell.folder / EVAL}: evaluated on other test images than the rest; remove it")
+        scores.setdefault(cell.arm, []).append(found[f"scores_{ENCODER}"])
+    assert first is not None
+    arms: list[Arm] = [arm for arm in grid.arms if arm.name in scores]
+    test = TestScores(
+        ids=tuple(map(str, first["ids"])),
+        patients=tuple(map(str, first["patients"])),
+        classes=tuple(map(str, first["classes"])),
+        labels_NC=first["labels"],
+        systems=tuple(SystemScores(arm.name, np.concatenate(scores[arm.name]), "seed of pre-training") for arm in arms),
+    )
+    results, _ = measured(test, draws=draws)
+    rows = []
+    for arm in arms:
+        system = results["systems"][arm.name]
+        difference = results["differences"].get(arm.name)
+        mean, spread = system["mean"]["auc"], system["repetitions"]
+        row = {
+            "arm": arm.name,
+            "seeds": len(spread["mean_auc"]),
+            "auc": mean["value"],
+            "low": mean["low"],
+            "high": mean["high"],
+            "sd_over_seeds": spread["standard_deviation"],
+            "difference": None,
+            "difference_low": None,
+            "difference_high": None,
+            "p": None,
+        }
+        if difference is not None:  # measured as the baseline minus the arm
+            auc = difference["mean"]["auc"]
+            row |= {"difference": -auc["value"], "difference_low": -auc["high"], "difference_high": -auc["low"]}
+            row["p"] = difference["mean"]["p_bootstrap"]
+        rows.append(row | {f"auc {name}": figures["auc"]["value"] for name, figures in system["classes"].items()})
+    return rows
+
+
+def render(rows: Sequence[dict[str, Any]]) -> str:
+    """The table as Markdown, AUC x 100."""
+    lines = ["| arm | seeds | mean AUC (95 %) | SD over seeds | difference from the first (95 %) | p |"]
+    lines.append("| --- " * 6 + "|")
+    for row in rows:
+        spread = "" if row["sd_over_seeds"] is None else f"{100 * row['sd_over_seeds']:.2f}"
+        difference, p = "", ""
+        if row["difference"] is not None:
+            low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+            difference, p = f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})", f"{row['p']:.3g}"
+        auc = f"{100 * row['auc']:.2f} ({100 * row['low']:.2f}-{100 * row['high']:.2f})"
+        lines.append(f"| {row['arm'].replace('|', '/')} | {row['seeds']} | {auc} | {spread} | {difference} | {p} |")
+    return "\n".join(lines) + "\n"
+
+
+def _run_all(
+    todo: Sequence[Cell], data_paths: Sequence[str | Path], evaluation: dict[str, Any], devices: Sequence[str]
+) -> Any:
+    """Each cell as it is finished, with whether it was interrupted."""
+    # the first alone, whatever there is: what is wrong is found before others start, and DICOM is converted once
+    alone = todo if len(devices) == 1 else todo[:1]
+    for cell in alone:
+        yield cell, run_cell(cell, data_paths, evaluation, devices[0])
+    if len(alone) == len(todo):
+        return
+    context = multiprocessing.get_context("spawn")
+    free = context.Manager().Queue()
+    for device in devices:
+        free.put(device)
+    with ProcessPoolExecutor(len(devices), mp_context=context, initializer=_take_device, initargs=(free,)) as pool:
+        futures = {pool.submit(_run_on_own_device, cell, data_paths, evaluation): cell for cell in todo[1:]}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+_own_device: list[str] = []
+
+
+def _take_device(free: Any) -> None:
+    """A worker's first act: the device that is its own from then on."""
+    _own_device.append(free.get())
+
+
+def _run_on_own_device(cell: Cell, data_paths: Sequence[str | Path], evaluation: dict[str, Any]) -> bool:
+    return run_cell(cell, data_paths, evaluation, _own_device[0])
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
