@@ -149,14 +149,12 @@ def _rows(
 
 def _read_ahead(tasks: Iterable[RowTask], images_root: Path) -> Generator[RowTask]:
     """The same tasks; the system begins to read the image of each while those before it are decoded."""
-    readers = ThreadPoolExecutor(_READERS_AHEAD, "reader")  # opening a file takes its time on a network disk
-    try:
+    # several, for opening a file takes its time on a network disk
+    with ThreadPoolExecutor(_READERS_AHEAD, "reader") as readers:
         for task in tasks:
             if task.image_file is not None:
                 readers.submit(_announce, images_root / task.image_file)
             yield task
-    finally:
-        readers.shutdown(cancel_futures=True)
 
 
 def _announce(path: Path) -> None:

@@ -271,6 +271,8 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     """True and the result, or False and the exception, which carries its traceback as a note."""
     try:
         return True, function(task)
+    except MemoryError:
+        os._exit(1)  # as if it had been killed for it: the task is tried once more with all the memory there is
     except Exception as error:
         error.add_note(traceback.format_exc())
         return False, error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,8 @@ WIDTH, HEIGHT = 90, 70
 class Spec:
     """One reading to invent: which image, how many fixations, and what is wrong with it.
 
-    `fault` is a reason code to raise, "discarded", "empty", "zero_duration", "off_image", "size", or "crash" (the
-    process ends).
+    `fault` is a reason code to raise, "discarded", "empty", "zero_duration", "off_image", "size", "crash" (the
+    process ends), "hang", or "memory" (more is asked for than a worker may have).
     """
 
     image_id: str
@@ -83,6 +84,10 @@ def load(by_id: dict[str, Spec], entry: Entry) -> Reading:
     spec = by_id[str(entry.reading_id)]
     if spec.fault == "crash":
         os._exit(77)
+    if spec.fault == "hang":
+        time.sleep(60)
+    if spec.fault == "memory":
+        np.empty(9 << 30, np.uint8)
     import pandas as pd
 
     if spec.fault in ("bad_table", "no_gaze", "unreadable"):

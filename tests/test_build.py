@@ -25,6 +25,7 @@ from gazekit.errors import CacheError, InputError
 from gazekit.executors import run_shard
 from gazekit.plan import plan_cache
 from gazekit.verify import damage
+from gazekit.workers import ordered_map
 
 SMALL: dict[str, Any] = {"image_size": 32, "grid": (4, 4), "heatmap_size": 16, "shard_size": 4}
 
@@ -66,13 +67,31 @@ def test_processes_and_this_process_make_the_same_bytes(tmp_path: Path) -> None:
     assert tree(tmp_path / "two", ".") == tree(tmp_path / "here", ".")
 
 
-def test_an_image_that_ends_its_process_costs_one_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("crash", "decoder_crash"), ("hang", "decoder_timeout"), ("memory", "decoder_crash")]
+)
+def test_an_image_that_ends_its_process_costs_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, reason: str
+) -> None:
+    monkeypatch.setattr(gazekit.executors, "ordered_map", functools.partial(ordered_map, limit_s=2))
     specs = [Spec(f"99x{i}", None) for i in range(6)]
-    specs[2] = Spec("99x2", "99R2", fault="crash")
+    specs[2] = Spec("99x2", "99R2", fault=fault)
     summary = build(specs, tmp_path, executor="processes", workers=1, keep_no_gaze=True)
-    assert summary.skipped == {"decoder_crash": 1}
+    assert summary.skipped == {reason: 1}
     assert [f["id"] for f in summary.failures] == ["99x2"]
     assert open_cache(tmp_path / "cache", verify=True).ids == [f"99x{i}" for i in (0, 1, 3, 4, 5)]
+
+
+def test_images_are_announced_to_the_system_when_their_tasks_are_handed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: set[Path] = set()
+    monkeypatch.setattr(gazekit.executors, "_announce", announced.add)
+    specs = make_specs(5)
+    images = write_images(tmp_path / "images", specs)
+    (images / "99img003.png").unlink()
+    build(specs, tmp_path, executor="processes", workers=1)
+    assert announced == {images / f"99img{i:03d}.png" for i in (0, 1, 2, 4)}
 
 
 def test_tasks_in_any_order_then_finalize_make_what_one_run_makes(tmp_path: Path) -> None:
