@@ -96,6 +96,8 @@ def _index(
                 raise refuse(f"{name}, line {line}: expected {len(header)} cells, found {len(cells)}")
             # a blank line belongs to the rows before it
             if len(cells) > column and cells[column] != current:
+                if not cells[column].strip(b' "'):
+                    raise refuse(f"{name}, line {line}, column {GAZE_ID!r}: expected an id, found nothing")
                 runs.setdefault(current, []).append(_Run(start, position, before))
                 current, start, before = cells[column], position, line - 1
             position += size

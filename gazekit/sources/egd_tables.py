@@ -150,6 +150,8 @@ def read_fixation_rows(
             notes.append(f"{refusal}; {int(wrong.sum())} such rows are dropped")
         not_number |= wrong
     _check_fractions(columns, table.name, refuse)
+    if (blank := next((k for k, cell in enumerate(table.columns[GAZE_ID]) if not cell.strip()), None)) is not None:
+        raise table.refusal(blank, GAZE_ID, "an id")
     ids = np.array(table.columns[GAZE_ID], dtype=object)
     order = np.argsort(ids.astype(str), kind="stable")
     # where the sorted ids change, an id's rows begin
