@@ -171,6 +171,17 @@ def test_other_placements_are_at_the_images_own_size_and_over_the_whole_screen()
     assert placed_rectangle((60, 80), (1920, 1080), "stretch") == (0, 0, 1920, 1080)
 
 
+def test_a_rectangle_that_nothing_says_is_a_default_that_is_said(lab: Path):
+    said = "nothing says where 2 of the stimuli were drawn: taken to fill the screen with their aspect kept; say it by"
+    assert any(note.startswith(said) for note in open_lab(lab).notes)
+    centred = open_lab(lab, spec=parse_spec({"stimuli": {"placement": "centre"}}))
+    assert any("taken to be centred" in note for note in centred.notes)
+    # 80 x 60 pixels, one a screen pixel, from (920, 510) on
+    assert_allclose(centred[0].fixations[["x_px", "y_px"]], [(300 - 920, 200 - 510), (900 - 920, 500 - 510)])
+    rectangles = [{"name": f"chest{n}.png", "rectangle": [0, 0, 80, 60]} for n in (1, 2)]
+    assert not any("nothing says" in note for note in open_lab(lab, spec=parse_spec({"stimulus": rectangles})).notes)
+
+
 def test_the_spec_says_which_image_and_where_and_before_the_file(lab: Path):
     draw_image(lab / "images" / "files" / "99p.png", (10, 20))
     spec = lab / "lab.toml"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +23,8 @@ from gazekit.sources.recording import Recording, Trial
 from gazekit.sources.recording_reading import Place, RecordingSource, check_screen, load_trial
 from gazekit.sources.spec import Spec, Stimulus, merged_screen, read_spec
 from gazekit.sources.trial_units import check_trial_units
+
+_PLACED = {"fit": "fill the screen with their aspect kept", "centre": "be centred", "stretch": "cover the screen"}
 
 
 def read_recordings(
@@ -96,6 +98,7 @@ def read_recordings(
     )
     entries: list[Entry] = []
     ignored: Counter[str] = Counter()
+    assumed: set[str] = set()
     for file, name in files.items():
         try:
             recording = source.parsed(folder / file)
@@ -113,6 +116,8 @@ def read_recordings(
             first = False
             check_screen(trial, recording, place.stimulus, source, file)
             check_trial_units(trial, file)
+            if (place.stimulus.rectangle or trial.drawn or trial.anchor) is None and trial.units.startswith("screen"):
+                assumed.add(shown)
             entry = _entry(name, trial, place)
             if entry.reading_id in places:
                 raise InputError(f"{file}: two readings would have the id {entry.reading_id}; rename a file or a trial")
@@ -127,7 +132,7 @@ def read_recordings(
         entries,
         partial(load_trial, source=source),
         digest=partial(_digest, folder, (*suffixes, *companions), tuple(files), source),
-        notes=_notes(source, ignored, others),
+        notes=_notes(source, ignored, others, assumed),
     )
 
 
@@ -228,7 +233,9 @@ def _nothing(folder: Path, entries: Sequence[Entry], ignored: Mapping[str, int])
     return InputError(f"{folder}: the files hold no trial")
 
 
-def _notes(source: RecordingSource, ignored: Mapping[str, int], others: Mapping[str, int]) -> list[str]:
+def _notes(
+    source: RecordingSource, ignored: Mapping[str, int], others: Mapping[str, int], assumed: Collection[str]
+) -> list[str]:
     notes = []
     if ignored:
         trials = ", ".join(f"{n} of {name}" for name, n in sorted(ignored.items()))
@@ -241,6 +248,12 @@ def _notes(source: RecordingSource, ignored: Mapping[str, int], others: Mapping[
         notes.append(f"[[stimulus]] that no trial shows: {', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}")
     if source.images is None:
         notes.append("no images are given: positions are those on the screen")
+    elif assumed:
+        placement = source.spec.stimuli.placement
+        notes.append(
+            f"nothing says where {len(assumed)} of the stimuli were drawn: taken to {_PLACED[placement]}; say it by "
+            "rectangle under [[stimulus]], or by [stimuli] placement"
+        )
     return notes
 
 
@@ -251,6 +264,8 @@ def _digest(folder: Path, suffixes: Sequence[str], files: Sequence[str], source:
     beside = (path for place in folders for path in place.iterdir() if path.is_file())
     wanted = {*files, *(p.relative_to(folder).as_posix() for p in beside if _suffix(p.name, suffixes))}
     for file in sorted(wanted):
+        if not (folder / file).is_file():  # a link to nothing, which is a refused entry
+            continue
         with (folder / file).open("rb") as stream:
             sha256.update(f"{file} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return sha256.hexdigest()
