@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from gazekit.sources.egd_format import (
 from gazekit.sources.egd_mapping import SCREEN_PX
 from gazekit.sources.paths import check_case, check_id, check_path
 from gazekit.sources.table_file import Refuse
-from gazekit.sources.tables import Table, number, read_table, shorten, whole_number
+from gazekit.sources.tables import Table, finite_number, read_table, shorten, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +177,7 @@ def read_boxes(
         return {}
     table = read_table(path, required=("dicom_id", "bbox_name", *BOX_COLUMNS), name=name, refuse=refuse)
     notes += _notes(table, ())
-    x1, x2, y1, y2 = (np.array(table.parse(c, _finite, "a number of pixels"), np.float64) for c in BOX_COLUMNS)
+    x1, x2, y1, y2 = (np.array(table.parse(c, finite_number, "a number of pixels"), np.float64) for c in BOX_COLUMNS)
     if (swapped := int(((x1 > x2) | (y1 > y2)).sum())) > 0:
         notes.append(f"{table.name}: {swapped} boxes have exchanged corners; put right")
     corners = {
@@ -244,13 +243,6 @@ def _class(cell: str) -> int | None:
 def _pad(cell: str) -> int:
     value = whole_number(cell)
     if value < 0:
-        raise ValueError(cell)
-    return value
-
-
-def _finite(cell: str) -> float:
-    value = number(cell)
-    if not math.isfinite(value):
         raise ValueError(cell)
     return value
 

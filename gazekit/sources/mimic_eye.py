@@ -25,9 +25,9 @@ from gazekit.sources.paths import check_case, resolve_under
 from gazekit.sources.reflacx_format import CHEST_FILE, ELLIPSES_FILE, METADATA_COLUMNS, TRANSCRIPT_FILES
 from gazekit.sources.reflacx_format import FIXATIONS_FILE as REFLACX_FIXATIONS_FILE
 from gazekit.sources.reflacx_format import SAMPLES_FILE as REFLACX_SAMPLES_FILE
-from gazekit.sources.reflacx_metadata import check_entries, metadata_entries
+from gazekit.sources.reflacx_metadata import check_entries, label_certainty, label_texts, metadata_entries
 from gazekit.sources.reflacx_reading import load_reading
-from gazekit.sources.tables import Table, bad_table, read_table, shorten, truth, whole_number
+from gazekit.sources.tables import Table, bad_table, read_table, shorten, truth
 from gazekit.sources.tables_digest import tables_digest
 
 REFLACX_TABLE = "REFLACX/metadata.csv"
@@ -190,15 +190,10 @@ def _unified_labels(table: Table, notes: list[str]) -> Iterator[Mapping[str, Any
 def _label(name: str, cell: str) -> int | bool | tuple[str, ...] | None:
     """A certainty, a presence, or under ``Other`` texts; None if blank; `ValueError` for what is no label."""
     if name == "Other":
-        return tuple(text for item in cell.split("|") if (text := item.strip()))
-    if not cell.strip():
-        return None
+        return label_texts(cell)
     if cell.strip().lower() in ("true", "false"):
         return truth(cell)
-    certainty = whole_number(cell)
-    if not 0 <= certainty <= 5:
-        raise ValueError(cell)
-    return certainty
+    return label_certainty(cell.strip())
 
 
 def _own_path(entry: Entry) -> str:

@@ -62,18 +62,19 @@ def phase_labels(table: Table, phase: str, file: str, notes: list[str]) -> Itera
         if label not in table:
             notes.append(f"{file}: no column {label!r}; that label is left out")
         elif label == "Other":
-            parsed[label] = table.parse(label, _texts, "text")
+            parsed[label] = table.parse(label, label_texts, "text")
         elif label in PRESENCE_LABELS:
             parsed[label] = table.parse(label, _presence, "True or False")
         else:
-            parsed[label] = table.parse(label, _certainty, "a certainty from 0 to 5")
+            parsed[label] = table.parse(label, label_certainty, "a certainty from 0 to 5")
     if (blank := sum(value is None for values in parsed.values() for value in values)) > 0:
         notes.append(f"{file}: {blank} label cells are empty; those labels are left out")
     for k in range(len(table)):
         yield {label: values[k] for label, values in parsed.items() if values[k] is not None}
 
 
-def _texts(cell: str) -> tuple[str, ...]:
+def label_texts(cell: str) -> tuple[str, ...]:
+    """A cell of ``Other``: its texts."""
     return tuple(text for item in cell.split("|") if (text := item.strip()))
 
 
@@ -81,7 +82,8 @@ def _presence(cell: str) -> bool | None:
     return truth(cell) if cell else None
 
 
-def _certainty(cell: str) -> int | None:
+def label_certainty(cell: str) -> int | None:
+    """A certainty from 0 to 5; None if blank; `ValueError` for anything else."""
     if not cell:
         return None
     certainty = whole_number(cell)

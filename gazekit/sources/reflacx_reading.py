@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,16 @@ from gazekit.sources.reflacx_format import (
     WHOLE,
     WORD,
 )
-from gazekit.sources.tables import Table, bad_table, number, read_numbers, read_table, shorten, truth, whole_number
+from gazekit.sources.tables import (
+    Table,
+    bad_table,
+    finite_number,
+    read_numbers,
+    read_table,
+    shorten,
+    truth,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,7 +174,9 @@ def _transcript(path: Path, counts: dict[str, int], warnings: list[str]) -> pd.D
 
     table = read_table(path, required=WORD, name=_name(path), refuse=bad_table, may_be_empty=True)
     warnings += _unknown(table)
-    onset, offset = (np.array(table.parse(column, _finite, "a time in seconds"), np.float64) for column in WORD[1:])
+    onset, offset = (
+        np.array(table.parse(column, finite_number, "a time in seconds"), np.float64) for column in WORD[1:]
+    )
     if (reversed_ := int((offset < onset).sum())) > 0:
         warnings.append(f"{table.name}: {reversed_} words end before they start; kept")
     # as objects, so that "null" and "nan" stay the words they are
@@ -198,7 +208,7 @@ def _ellipses(labels: Sequence[str], path: Path, counts: dict[str, int], warning
 
 def _corners(table: Table, counts: dict[str, int]) -> dict[str, Any]:
     """Boxes in canonical columns; a minimum above its maximum is exchanged and counted (the authors take abs)."""
-    x0, y0, x1, y1 = (np.array(table.parse(column, _finite, "a number of pixels"), np.float64) for column in BOX)
+    x0, y0, x1, y1 = (np.array(table.parse(column, finite_number, "a number of pixels"), np.float64) for column in BOX)
     if (swapped := int(((x0 > x1) | (y0 > y1)).sum())) > 0:
         counts["swapped_corners"] = counts.get("swapped_corners", 0) + swapped
     return {
@@ -212,13 +222,6 @@ def _corners(table: Table, counts: dict[str, int]) -> dict[str, Any]:
 def _unknown(table: Table) -> list[str]:
     names = ", ".join(map(shorten, table.unknown))
     return [f"{table.name}: unknown columns {names} are ignored"] if names else []
-
-
-def _finite(cell: str) -> float:
-    value = number(cell)
-    if not math.isfinite(value):
-        raise ValueError(cell)
-    return value
 
 
 def _certainty(cell: str) -> int:

@@ -137,6 +137,14 @@ def number(cell: str) -> float:
     return float(text)
 
 
+def finite_number(cell: str) -> float:
+    """A cell as float; `ValueError` for blank, nan and inf too."""
+    value = number(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return value
+
+
 def whole_number(cell: str) -> int:
     """A cell such as ``3`` or ``3.0`` as int; `ValueError` for anything else."""
     value = number(cell)
