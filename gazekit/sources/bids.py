@@ -122,7 +122,7 @@ def parse_bids(path: Path) -> Recording:
     Recording
         One trial for each event that names a stimulus, from its onset for its duration; the reader is the subject. The
         eye is the cyclopean one where there is one; else samples are those of both, and fixations of the left, or of
-        the right where only that has any.
+        the right where only that has any. `Recording.counts`: ``samples_outside_trial``, ``fixations_outside_trial``.
 
     Raises
     ------
@@ -142,17 +142,22 @@ def parse_bids(path: Path) -> Recording:
     samples = _merged([(eye.eye, own) for eye, (own, _) in zip(eyes, placed, strict=True)], screen.screen)
     fixations = next((own for _, own in placed if own is not None), None)
     trials = []
+    found = 0 if fixations is None else len(fixations)
+    outside = {"samples_outside_trial": len(samples), "fixations_outside_trial": found}
     for row, stimulus in _shown(events):
         start, stop = _window(events, row)
         own = None if fixations is None else _between(fixations, "onset_s", start, stop)
         if own is not None:
+            outside["fixations_outside_trial"] -= len(own)
             own[["onset_s", "offset_s"]] -= start
         seen = _between(samples, "time_s", start, stop)
+        outside["samples_outside_trial"] -= len(seen)
         seen["time_s"] -= start
         trials.append(Trial(f"{row + 1:04d}", seen, stimulus, reader=reader, fixations=own))
     if not trials:
         raise RecordError("no_gaze", f"{path.name}: no event has a {_STIMULUS[0]}; name the image of each trial there")
-    return Recording(tuple(trials), screen.size_px, {"tracker": "bids"}, dict(events.fixes))
+    counts = dict(events.fixes) | {code: n for code, n in outside.items() if n > 0}
+    return Recording(tuple(trials), screen.size_px, {"tracker": "bids"}, counts)
 
 
 def _eyes(path: Path) -> list[_Eye]:
@@ -183,7 +188,7 @@ def _eye(path: Path, sidecar: Mapping[str, Any]) -> _Eye:
     unit = _seconds(column_unit(sidecar, _TIMESTAMP, "s"), path.name)
     start = sidecar_number(sidecar, "StartTime", path.name, 0.0)
     stamps = table[_TIMESTAMP]
-    first = stamps[0] if len(stamps) else 0.0
+    first = float(np.nanmin(stamps)) if np.isfinite(stamps).any() else 0.0
     samples = {"time_s": start + (stamps - first) * unit, "x": table[_POSITION[0]], "y": table[_POSITION[1]]}
     events = path.with_name(path.name.removesuffix(PHYSIO) + PHYSIOEVENTS)
     fixations = None

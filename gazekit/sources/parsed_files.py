@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from gazekit.errors import RecordError
 from gazekit.sources.recording import Recording
 
 MAX_BYTES = 256 << 20
@@ -28,8 +29,13 @@ class ParsedFiles:
         self._kept: OrderedDict[tuple[Path, int, int], Recording] = OrderedDict()
 
     def __call__(self, path: Path) -> Recording:
-        """The recording in a file; raises what `parse` raises."""
-        stat = path.stat()
+        """The recording in a file; raises what `parse` raises, or `RecordError` (``unreadable``)."""
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise RecordError(
+                "unreadable", f"{path.name}: {str(error.strerror).lower()}; copy the file again"
+            ) from None
         key = (path, stat.st_size, stat.st_mtime_ns)
         if key not in self._kept:
             self._kept[key] = self.parse(path)
