@@ -237,7 +237,7 @@ def _trials(table: _Table) -> tuple[tuple[Trial, ...], Counter[str]]:
     counts: Counter[str] = Counter()
     keys = [table.texts[name].codes for name in ("recording", "reader", "medium") if name in table.texts]
     changes = np.flatnonzero(np.any([np.diff(key) != 0 for key in keys], axis=0)) + 1 if keys else np.empty(0, int)
-    events = _fixation_rows(table)
+    events = _fixations(table)
     inside = 0
     several = len({table.text("recording", row) for row in (0, *changes.tolist())}) > 1
     trials: list[Trial] = []
@@ -248,8 +248,8 @@ def _trials(table: _Table) -> tuple[tuple[Trial, ...], Counter[str]]:
             counts["samples_outside_trial"] += stop - start
             continue
         rows = slice(start, stop)
-        own = None if events is None else [(a, b) for a, b in events if start <= a and b <= stop]
-        inside += len(own or ())
+        own = None if events is None else events[(events["first"] >= start) & (events["stop"] <= stop)]
+        inside += 0 if own is None else len(own)
         stem = "" if medium is None else PurePosixPath(medium).stem
         parts = [table.text("recording", start), stem] if several else [stem]
         names.append(new_name("-".join(parts), names))
@@ -260,16 +260,18 @@ def _trials(table: _Table) -> tuple[tuple[Trial, ...], Counter[str]]:
                 medium,
                 drawn=_drawn(table, rows),
                 reader=table.text("reader", start) or None,
-                fixations=None if own is None else _fixations(table, own, float(table.time_s[start])),
+                fixations=None if own is None else _of_trial(own, float(table.time_s[start])),
                 units=table.units,
             )
         )
-    counts["fixations_outside_trial"] = len(events or ()) - inside
+    counts["fixations_outside_trial"] = (0 if events is None else len(events)) - inside
     return (replace(trials[0], name=""),) if len(trials) == 1 else tuple(trials), counts
 
 
-def _fixation_rows(table: _Table) -> list[tuple[int, int]] | None:
-    """First and last (exclusive) row of each fixation of Tobii's filter; None where none was exported."""
+def _fixations(table: _Table) -> pd.DataFrame | None:
+    """Fixations of Tobii's filter with their rows, `first` up to `stop`; None where none was exported."""
+    import pandas as pd
+
     if "event" not in table.texts:
         return None
     rows = np.flatnonzero(table.texts["event"].among({FIXATION}))
@@ -281,8 +283,34 @@ def _fixation_rows(table: _Table) -> list[tuple[int, int]] | None:
         if name in table.texts:
             changes |= np.diff(table.texts[name].codes[rows]) != 0
     starts = np.flatnonzero(np.r_[True, changes][: len(rows)])
-    stops = np.append(starts[1:], len(rows))[: len(starts)]
-    return [(int(rows[a]), int(rows[b - 1]) + 1) for a, b in zip(starts, stops, strict=True)]
+    first, stop = rows[starts], rows[np.append(starts[1:], len(rows))[: len(starts)] - 1] + 1
+    columns = {"first": first, "stop": stop, TIMES[0]: table.time_s[first], TIMES[1]: table.time_s[stop - 1]}
+    for axis, name in zip("xy", POSITION, strict=True):
+        columns[name] = _mean_gaze(table, axis, first, stop)
+        if f"fixation_{axis}" in table.numbers:
+            point = table.numbers[f"fixation_{axis}"][first]
+            columns[name] = np.where(np.isfinite(point), point, columns[name])
+    return pd.DataFrame(columns)
+
+
+def _mean_gaze(table: _Table, axis: str, first: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean of the recorded positions of both eyes from each `first` row to each `stop`; NaN where there is none."""
+    total, number = np.zeros(len(first)), np.zeros(len(first))
+    for name, values in table.gaze.items():
+        if name.startswith(axis):
+            seen = np.isfinite(values)
+            sums = np.r_[0.0, np.cumsum(np.where(seen, values, 0.0))]
+            counts = np.r_[0, np.cumsum(seen)]
+            total += sums[stop] - sums[first]
+            number += counts[stop] - counts[first]
+    return np.asarray(np.divide(total, number, out=np.full(len(first), np.nan), where=number > 0))
+
+
+def _of_trial(fixations: pd.DataFrame, zero_s: float) -> pd.DataFrame:
+    """Fixations as those of a trial that begins at `zero_s`."""
+    own = fixations[[*TIMES, *POSITION]].reset_index(drop=True)
+    own[list(TIMES)] -= zero_s
+    return own
 
 
 def _samples(table: _Table, rows: slice, counts: Counter[str]) -> pd.DataFrame:
@@ -294,32 +322,6 @@ def _samples(table: _Table, rows: slice, counts: Counter[str]) -> pd.DataFrame:
         counts["unsorted"] += backwards
         samples = samples.sort_values("time_s", kind="stable", ignore_index=True)
     return samples
-
-
-def _fixations(table: _Table, events: Sequence[tuple[int, int]], zero_s: float) -> pd.DataFrame:
-    import pandas as pd
-
-    with_point = "fixation_x" in table.numbers and "fixation_y" in table.numbers
-    places = []
-    for start, stop in events:
-        rows = slice(start, stop)
-        point = [table.first(f"fixation_{axis}", rows) for axis in "xy"] if with_point else [None, None]
-        places.append(_mean_gaze(table, rows) if None in point else point)
-    onset = table.time_s[[start for start, _ in events]] - zero_s
-    offset = table.time_s[[stop - 1 for _, stop in events]] - zero_s
-    columns: dict[str, Any] = dict(zip(TIMES, (onset, offset), strict=True))
-    columns |= dict(zip(POSITION, np.array(places, np.float64).reshape(-1, 2).T, strict=True))
-    return pd.DataFrame(columns)
-
-
-def _mean_gaze(table: _Table, rows: slice) -> list[float]:
-    """Mean of the recorded positions of both eyes; NaN where there is none."""
-    means = []
-    for axis in "xy":
-        values = np.concatenate([v[rows] for name, v in table.gaze.items() if name.startswith(axis)])
-        values = values[np.isfinite(values)]
-        means.append(float(values.mean()) if values.size else np.nan)
-    return means
 
 
 def _drawn(table: _Table, rows: slice) -> Box | None:
