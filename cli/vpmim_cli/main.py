@@ -15,6 +15,7 @@ from vpmim_cli.finetune import finetune
 from vpmim_cli.linear_eval import linear_eval
 from vpmim_cli.predict import predict
 from vpmim_cli.report import report
+from vpmim_cli.reproduce import reproduce
 from vpmim_cli.table import table
 from vpmim_cli.train import train
 
@@ -27,6 +28,7 @@ app.command("predict")(predict)
 app.command("linear-eval")(linear_eval)
 app.command("features")(features)
 app.command("table")(table)
+app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
