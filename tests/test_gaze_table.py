@@ -216,6 +216,33 @@ def test_a_plain_table_is_read_by_the_fast_way(tmp_path: Path, monkeypatch: pyte
     assert len(trial.samples) == n
 
 
+def test_a_parquet_file_that_is_damaged_or_of_other_types_is_refused(tmp_path: Path):
+    spec = parse_spec({"columns": {**COLUMNS, "stimulus": "pic"}})
+    table = pd.DataFrame({"t": [0.0, 1.0], "gx": [5.0, 6.0], "gy": [7.0, 8.0], "pic": ["a.png", "a.png"]})
+    path = tmp_path / "a.parquet"
+
+    def refused(words: str) -> None:
+        with pytest.raises(RecordError, match=words) as error:
+            parse_table(path, spec=spec)
+        assert error.value.reason == "bad_table"
+
+    table.assign(gx=[["a"], ["b"]]).to_parquet(path)
+    refused(r"a\.parquet, column 'gx': expected numbers, found list")
+    table.assign(gx=["5", "left"]).to_parquet(path)
+    refused("column 'gx': expected numbers, found string|column 'gx': expected numbers, found large_string")
+    table.assign(pic=[["a"], ["b"]]).to_parquet(path)
+    refused("column 'pic': expected texts in UTF-8, found list")
+    table.drop(columns="gy").to_parquet(path)
+    refused("missing column gy; found t, gx, pic")
+    table.iloc[:0].to_parquet(path)
+    refused("columns and no rows")
+    table.to_parquet(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    refused("not a Parquet file, or a damaged one")
+    path.write_text("t,gx,gy,pic\n")
+    refused("not a Parquet file, or a damaged one")
+
+
 def test_text_among_fixations_drops_the_row_by_its_line_and_among_samples_the_file(tmp_path: Path):
     columns = {"onset": "on", "offset": "off", "x": "gx", "y": "gy"}
     [trial] = parse(tmp_path / "a.csv", "on,off,gx,gy\n0,1,5,5\n1,2,oops,5\n2,3,7,7\n", columns=columns)

@@ -197,8 +197,13 @@ def _from_arrow(
             arrays[column] = table[column].cast(pa.float64(), safe=False).to_numpy()
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise refuse(f"{name}, column {column!r}: expected numbers, found {table[column].type}") from None
-    lines = np.arange(first_line, first_line + table.num_rows)
-    return Columns(arrays, {column: _texts(table[column]) for column in texts}, {}, lines)
+    coded = {}
+    for column in texts:
+        try:
+            coded[column] = _texts(table[column])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+            raise refuse(f"{name}, column {column!r}: expected texts in UTF-8, found {table[column].type}") from None
+    return Columns(arrays, coded, {}, np.arange(first_line, first_line + table.num_rows))
 
 
 def _texts(column: pa.ChunkedArray) -> Texts:
