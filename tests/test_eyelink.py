@@ -247,6 +247,22 @@ def test_a_picture_named_before_or_after_the_recording_was_there_all_the_time(tm
         assert [(t.stimulus, len(t.samples)) for t in recording.trials] == [("a.png", 5)]
 
 
+def test_a_message_sent_after_the_recording_can_say_since_when_the_picture_was_there(tmp_path: Path) -> None:
+    recording = parse(
+        tmp_path, *HEAD, "MSG\t97 TRIALID 1", *block(*samples(100, 109)), "MSG\t120 13 !V IMGLOAD FILL b.png",
+        "MSG\t121 19 !V IMGLOAD FILL a.png", "MSG\t122 TRIAL_RESULT 0",
+    )  # fmt: skip
+    shown = [(t.stimulus, t.samples["x_px"].tolist()) for t in recording.trials]
+    assert shown == [("a.png", [102, 103, 104, 105, 106]), ("b.png", [107, 108, 109])]
+    assert recording.counts == {"samples_outside_trial": 2}
+
+
+def test_a_recording_that_was_cut_off_has_the_resolution_of_another(tmp_path: Path) -> None:
+    cut = [START.replace("100", "200"), EVENTS, MONO, *samples(200, 204), efix(200, 204)]
+    recording = parse(tmp_path, *HEAD, *block(*samples(100, 104)), *cut)
+    assert set(recording.trials[1].samples["px_per_deg_x"]) == {40.0}
+
+
 @pytest.mark.parametrize(
     ("message", "said", "stimulus"),
     [

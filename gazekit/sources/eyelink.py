@@ -148,12 +148,15 @@ def parse_eyelink(path: str | Path, *, message: str | None = None, mean_resoluti
 
 def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) -> tuple[Trial, ...]:
     """Every picture of every trial, in the order of the file."""
+    stated = [block.px_per_deg for block in log.blocks if block.px_per_deg is not None]
     with_fixations = any(block.fixations and block.events_are_gaze for block in log.blocks)
     trials: list[Trial] = []
     names: list[str] = []
     for block in log.blocks:
         gaze = _gaze(block, lines, log)
         eye = _eye(block)
+        # a recording that was cut off has no END: the last of the others stands in
+        resolution = (block.px_per_deg or (stated[-1] if stated else None)) if mean_resolution else None
         fixations = [f for f in block.fixations if f.eye == eye and block.events_are_gaze]
         log.counts["fixations_of_other_eye"] += sum(f.eye != eye for f in block.fixations)
         log.counts["samples_outside_trial"] += len(gaze.lines)
@@ -172,7 +175,6 @@ def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) 
                     raise bad_table(f"{log.name}: the picture {shorten(str(shown.name))} is drawn without an area")
                 log.counts["samples_outside_trial"] -= len(own.lines)
                 log.counts["fixations_outside_trial"] -= len(inside)
-                resolution = block.px_per_deg if mean_resolution else None
                 names.append(new_name(span.name, names))
                 trials.append(
                     Trial(

@@ -41,6 +41,7 @@ class Block:
     first: int
     start_ms: float
     last: int = -1
+    end_ms: float = -math.inf
     samples: SampleLine | None = None
     events_are_gaze: bool = True
     px_per_deg: tuple[float, float] | None = None
@@ -124,6 +125,7 @@ class Log:
             block.events_are_gaze = "GAZE" in words
         elif key == "END":
             block.px_per_deg = resolution_of(words)
+            block.end_ms = number(words[1]) if len(words) > 1 else block.end_ms
             block.last = line
         elif (fixation := fixation_of(line, words)) is not None:
             block.fixations.append(fixation)
@@ -152,8 +154,9 @@ class Log:
         Returns
         -------
         list of Shown
-            In order. A picture is there until the next one; one that is only named after the recording was there all
-            the time; where none is named, the whole recording, without a name.
+            In order of time. A picture is there until the next one. One that is named after the recording was there
+            all the time, unless the offset of its message says since when. Where none is named, the whole recording,
+            without a name.
         """
         pictures: list[Picture] = []
         variables: dict[str, str] = {}
@@ -166,7 +169,8 @@ class Log:
                 elif text.startswith(f"{variable} "):
                     pictures.append(Picture(line, time_ms, file_name(text.removeprefix(variable))))
         there = [replace(p, time_ms=-math.inf) for p in pictures if p.line < block.first][-1:]
-        there += [p for p in pictures if block.first <= p.line < block.last]
+        meanwhile = [p for p in pictures if block.first <= p.line and (p.line < block.last or p.time_ms < block.end_ms)]
+        there += sorted(meanwhile, key=lambda p: p.time_ms)
         there = [p for k, p in enumerate(there) if k == 0 or _look(p) != _look(there[k - 1])]
         if any(p.name for p in there):
             stops = [*(p.time_ms for p in there[1:]), math.inf]
