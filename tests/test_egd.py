@@ -320,6 +320,9 @@ def test_a_calibration_screen_under_the_id_of_an_image_is_recognised_and_left_ou
     reading = with_fixations(root, [gaze(), screen])[A]
     assert reading.fixations["x_px"].tolist() == [126]
     assert dict(reading.counts) == {"calibration_screen": 1}
+    rows = [gaze(time="0.1"), gaze(time="0.2"), gaze(media=1, time="0.05"), gaze(media=1, time="0.1")]
+    put(root / "eye_gaze.csv", csv_text(GAZE_HEADER, rows))
+    assert reading.samples()["time_s"].tolist() == [0.1, 0.2]
 
 
 def test_an_image_without_pads_in_screen_size_is_no_calibration_screen(tmp_path):

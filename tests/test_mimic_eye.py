@@ -128,6 +128,15 @@ def test_a_bad_table_of_a_patient_costs_that_patients_readings(tmp_path):
     assert len(readings[SHARED].fixations) == 2
 
 
+def test_a_bad_table_of_a_patients_samples_costs_them_and_names_no_folder(tmp_path):
+    root = write_mimic_eye(tmp_path / "tree", spreadsheets=False)
+    reading = read_mimic_eye(root)[EGD_IMAGE]
+    put(root / "patient_99000003/EyeGaze/eye_gaze.csv", "<!DOCTYPE html>")
+    with pytest.raises(RecordError, match=r"^eye_gaze\.csv: .* a web page") as caught:
+        reading.samples()
+    assert caught.value.reason == "bad_table"
+
+
 def test_a_sheet_with_an_image_of_another_patient_is_refused(tmp_path):
     root = write_mimic_eye(tmp_path / "tree", spreadsheets=False)
     from egd_tree import SHEET_HEADER

@@ -28,7 +28,7 @@ from gazekit.sources.egd_format import (
     TRANSCRIPTS_FOLDER,
 )
 from gazekit.sources.egd_mapping import ASSUMED_SCREEN, SCREEN_PX, Placement, check_screen
-from gazekit.sources.egd_reading import READER, GazeOptions, egd_fixations
+from gazekit.sources.egd_reading import READER, GazeOptions, egd_fixations, image_media
 from gazekit.sources.egd_samples import read_egd_samples
 from gazekit.sources.egd_tables import Case, GazeRows, read_boxes, read_fixation_rows, read_sheet
 from gazekit.sources.egd_transcript import read_transcript
@@ -233,8 +233,8 @@ def load_egd_reading(
         counts=MappingProxyType(usable.counts),
         warnings=(*usable.warnings, *warnings),
         load_samples=partial(
-            read_egd_samples, files.samples, case.image_id, placement, options, offset_px=offset_px,
-            refuse=files.refuse,
+            read_egd_samples, files.samples, case.image_id, placement, options,
+            media=image_media(own, placement), offset_px=offset_px, refuse=files.refuse,
         ),
     )  # fmt: skip
 

@@ -75,7 +75,7 @@ FIXATION_COLUMNS = (
 """Number columns of ``fixations.csv`` that are needed."""
 
 SAMPLE_TIME = "Time (in secs)"
-SAMPLE_COLUMNS = (SAMPLE_TIME, "BPOGX", "BPOGY", "BPOGV")
+SAMPLE_COLUMNS = ("SESSION_ID", "MEDIA_ID", SAMPLE_TIME, "BPOGX", "BPOGY", "BPOGV")
 """Number columns of ``eye_gaze.csv`` that are needed."""
 
 GAZE_ID = "DICOM_ID"

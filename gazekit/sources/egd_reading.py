@@ -114,6 +114,13 @@ def place_columns(points: Floats, placement: Placement, screen: Screen) -> dict[
     return columns | {name: np.full(len(points), float(value)) for name, value in constants.items()}
 
 
+def image_media(rows: GazeRows, placement: Placement) -> tuple[tuple[float, float], ...]:
+    """(session, medium) of each time that an image was shown, calibration screens under its id left out."""
+    keys = np.stack([rows.columns["SESSION_ID"], rows.columns["MEDIA_ID"]], axis=1)
+    keys = keys[~_calibration_screens(rows, placement) & np.isfinite(keys).all(axis=1)]
+    return tuple((session, medium) for session, medium in np.unique(keys, axis=0).tolist())
+
+
 def _calibration_screens(rows: GazeRows, placement: Placement) -> NDArray[np.bool_]:
     """Rows of calibration screens that were given the id of this image, as a copy of the data set has them.
 

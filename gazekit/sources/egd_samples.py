@@ -15,7 +15,7 @@ import numpy as np
 
 from gazekit.errors import InputError, RecordError
 from gazekit.reading import POSITION
-from gazekit.sources.egd_format import GAZE_ID, SAMPLE_COLUMNS, SAMPLE_TIME
+from gazekit.sources.egd_format import FIXATIONS_FILE, GAZE_ID, SAMPLE_COLUMNS, SAMPLE_TIME
 from gazekit.sources.egd_mapping import SCREEN_PX, Placement
 from gazekit.sources.egd_reading import GazeOptions, place_columns
 from gazekit.sources.table_file import Refuse, open_table
@@ -41,13 +41,14 @@ def read_egd_samples(
     placement: Placement,
     options: GazeOptions,
     *,
+    media: tuple[tuple[float, float], ...],
     offset_px: tuple[float, float] = (0.0, 0.0),
-    name: str | None = None,
     refuse: Refuse = InputError,
 ) -> pd.DataFrame:
     """Raw gaze on one image, 60 Hz: ``time_s, x_px, y_px`` and what `place_columns` adds; NaN where BPOGV is not 1.
 
-    Positions are BPOGX and BPOGY through the published mapping, not truncated, on the image or off it.
+    Positions are BPOGX and BPOGY through the published mapping, not truncated, on the image or off it. Only rows of
+    `media`, pairs of session and medium, count: a copy of the data set has calibration screens under ids of images.
 
     Raises
     ------
@@ -58,14 +59,18 @@ def read_egd_samples(
     """
     import pandas as pd
 
-    name = name or str(path)
+    name = str(path) if refuse is InputError else path.name  # what costs one reading is kept in the cache
     file = path.stat() if path.exists() else None
     header, runs = _index(path, name, refuse, (file.st_size, file.st_mtime_ns) if file else (0, 0))
     if image_id not in runs:
         raise RecordError("no_gaze", f"{path.name}: no row of {image_id}")
     parts = [_numbers(path, header, run, name, refuse) for run in runs[image_id]]
     columns = {column: np.concatenate([part[column] for part in parts]) for column in SAMPLE_COLUMNS}
+    own = [(columns["SESSION_ID"] == session) & (columns["MEDIA_ID"] == medium) for session, medium in media]
+    columns = {column: values[np.any(own, axis=0)] for column, values in columns.items()}
     time = columns[SAMPLE_TIME]
+    if not len(time):
+        raise RecordError("no_gaze", f"{path.name}: no row of {image_id} in the session that {FIXATIONS_FILE} names")
     if not np.isfinite(time).all() or (np.diff(time) < 0).any():
         line = runs[image_id][0].line_before + 1
         raise bad_table(f"{path.name}, from line {line} on: the time of {image_id} is missing or runs backwards")
