@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -86,7 +87,7 @@ def read_recordings(
         raise InputError(f"[columns], [units] and [lost] are for --dataset table: {dataset} files say that themselves")
     if images is not None and not Path(images).is_dir():
         raise InputError(f"the image root {images} is not a directory")
-    places: dict[str, Place] = {}
+    index = _Index()
     source = RecordingSource(
         dataset=dataset,
         root=folder,
@@ -94,46 +95,64 @@ def read_recordings(
         spec=spec,
         screen=merged_screen(spec.screen, screen),
         parsed=ParsedFiles(parse),
-        places=places,
+        places=index.places,
     )
-    entries: list[Entry] = []
-    ignored: Counter[str] = Counter()
-    assumed: set[str] = set()
     for file, name in files.items():
         try:
             recording = source.parsed(folder / file)
         except RecordError as error:
             refusal = (error.reason, str(error))
-            entries.append(Entry(image_id=name, image_path=name, reading_id=name, refused=refusal))
-            continue
-        first = True
-        for trial in recording.trials:
-            shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
-            if spec.stimuli.ignores(shown):
-                ignored[shown] += 1
-                continue
-            place = Place(file, trial.name, spec.stimulus.get(shown) or _stimulus_called(shown, file), first)
-            first = False
-            check_screen(trial, recording, place.stimulus, source, file)
-            check_trial_units(trial, file)
-            if (place.stimulus.rectangle or trial.drawn or trial.anchor) is None and trial.units.startswith("screen"):
-                assumed.add(shown)
-            entry = _entry(name, trial, place)
-            if entry.reading_id in places:
-                raise InputError(f"{file}: two readings would have the id {entry.reading_id}; rename a file or a trial")
-            places[str(entry.reading_id)] = place
-            entries.append(entry)
-    if not places:
-        raise _nothing(folder, entries, ignored)
-    check_case(places, str(folder))
-    check_case(sorted({place.stimulus.image_id for place in places.values()}), str(folder))
+            index.entries.append(Entry(image_id=name, image_path=name, reading_id=name, refused=refusal))
+        else:
+            _enter(recording, file, name, source, index)
+    if not index.places:
+        raise _nothing(folder, index)
+    check_case(index.places, str(folder))
+    check_case(sorted({place.stimulus.image_id for place in index.places.values()}), str(folder))
     return Readings(
         dataset,
-        entries,
+        index.entries,
         partial(load_trial, source=source),
         digest=partial(_digest, folder, (*suffixes, *companions), tuple(files), source),
-        notes=_notes(source, ignored, others, assumed),
+        notes=_notes(source, index, others),
     )
+
+
+@dataclass
+class _Index:
+    """What is known of the readings so far.
+
+    `places` is by reading id; `ignored` counts the trials of stimuli that the spec leaves out; `assumed` are stimuli of
+    which nothing says where they were drawn.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict)
+    ignored: Counter[str] = field(default_factory=Counter)
+    assumed: set[str] = field(default_factory=set)
+
+
+def _enter(recording: Recording, file: str, name: str, source: RecordingSource, index: _Index) -> None:
+    """Check the trials of a file, whose readings' ids begin with `name`, and put them into the index."""
+    stimuli = source.spec.stimuli
+    first = True
+    for trial in recording.trials:
+        shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
+        if stimuli.ignores(shown):
+            index.ignored[shown] += 1
+            continue
+        stimulus = source.spec.stimulus.get(shown) or _stimulus_called(shown, file)
+        check_screen(trial, recording, stimulus, source, file)
+        check_trial_units(trial, file)
+        if (stimulus.rectangle or trial.drawn or trial.anchor) is None and trial.units.startswith("screen"):
+            index.assumed.add(shown)
+        place = Place(file, trial.name, stimulus, first)
+        first = False
+        entry = _entry(name, trial, place)
+        if entry.reading_id in index.places:
+            raise InputError(f"{file}: two readings would have the id {entry.reading_id}; rename a file or a trial")
+        index.places[str(entry.reading_id)] = place
+        index.entries.append(entry)
 
 
 def _files(
@@ -223,22 +242,20 @@ def _entry(name: str, trial: Trial, place: Place) -> Entry:
     )
 
 
-def _nothing(folder: Path, entries: Sequence[Entry], ignored: Mapping[str, int]) -> InputError:
+def _nothing(folder: Path, index: _Index) -> InputError:
     """Why no reading is left: an import without any is an error, never an empty success."""
-    refused = [entry.refused[1] for entry in entries if entry.refused is not None]
+    refused = [entry.refused[1] for entry in index.entries if entry.refused is not None]
     if refused:
         return InputError(f"none of {len(refused)} files can be read; the first: {refused[0]}")
-    if ignored:
+    if index.ignored:
         return InputError(f"{folder}: every trial shows a stimulus that [stimuli] ignore names")
     return InputError(f"{folder}: the files hold no trial")
 
 
-def _notes(
-    source: RecordingSource, ignored: Mapping[str, int], others: Mapping[str, int], assumed: Collection[str]
-) -> list[str]:
+def _notes(source: RecordingSource, index: _Index, others: Mapping[str, int]) -> list[str]:
     notes = []
-    if ignored:
-        trials = ", ".join(f"{n} of {name}" for name, n in sorted(ignored.items()))
+    if index.ignored:
+        trials = ", ".join(f"{n} of {name}" for name, n in sorted(index.ignored.items()))
         notes.append(f"trials left out, as [stimuli] ignore says: {trials}")
     if others:
         held = ", ".join(f"{n} {suffix}" for suffix, n in sorted(others.items()))
@@ -248,11 +265,11 @@ def _notes(
         notes.append(f"[[stimulus]] that no trial shows: {', '.join(unseen[:5])}{', ...' if len(unseen) > 5 else ''}")
     if source.images is None:
         notes.append("no images are given: positions are those on the screen")
-    elif assumed:
+    elif index.assumed:
         placement = source.spec.stimuli.placement
         notes.append(
-            f"nothing says where {len(assumed)} of the stimuli were drawn: taken to {_PLACED[placement]}; say it by "
-            "rectangle under [[stimulus]], or by [stimuli] placement"
+            f"nothing says where {len(index.assumed)} of the stimuli were drawn: taken to {_PLACED[placement]}; say it "
+            "by rectangle under [[stimulus]], or by [stimuli] placement"
         )
     return notes
 
