@@ -111,13 +111,7 @@ def parse_eyelink(path: str | Path, *, message: str | None = None, mean_resoluti
         fixation in any trial.
     """
     path = Path(path)
-    with open_table(path, path.name, bad_table, expected="an EyeLink ASC file") as stream:
-        data = stream.read()
-    if data.startswith(NATIVE_FILE):
-        raise bad_table(f"{path.name}: an EDF file of the tracker; convert it with SR Research's edf2asc")
-    if (at := data.find(b"\0")) >= 0:
-        raise bad_table(f"{path.name}: a NUL byte at offset {at}; expected text, as edf2asc writes it")
-    lines, cut = split_lines(data)
+    lines, cut = split_lines(_read(path))
     lengths = np.diff(lines.starts)
     if lengths.size and lengths.max() > MAX_LINE_BYTES:
         line = int(lengths.argmax()) + 1
@@ -146,6 +140,17 @@ def parse_eyelink(path: str | Path, *, message: str | None = None, mean_resoluti
     )
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of a file that can be an ASC file."""
+    with open_table(path, path.name, bad_table, expected="an EyeLink ASC file") as stream:
+        data = stream.read()
+    if data.startswith(NATIVE_FILE):
+        raise bad_table(f"{path.name}: an EDF file of the tracker; convert it with SR Research's edf2asc")
+    if (at := data.find(b"\0")) >= 0:
+        raise bad_table(f"{path.name}: a NUL byte at offset {at}; expected text, as edf2asc writes it")
+    return data
+
+
 def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) -> tuple[Trial, ...]:
     """Every picture of every trial, in the order of the file."""
     stated = [block.px_per_deg for block in log.blocks if block.px_per_deg is not None]
@@ -169,9 +174,7 @@ def _trials(log: Log, lines: Lines, message: str | None, mean_resolution: bool) 
                 own, zero_ms, inside = _cut(gaze, fixations, block, lasting, shown)
                 if not (len(own.lines) or inside):
                     continue
-                if shown.drawn is not None and not (
-                    shown.drawn[0] < shown.drawn[2] and shown.drawn[1] < shown.drawn[3]
-                ):
+                if (box := shown.drawn) is not None and not (box[0] < box[2] and box[1] < box[3]):
                     raise bad_table(f"{log.name}: the picture {shorten(str(shown.name))} is drawn without an area")
                 log.counts["samples_outside_trial"] -= len(own.lines)
                 log.counts["fixations_outside_trial"] -= len(inside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -160,14 +161,14 @@ class Log:
         """
         pictures: list[Picture] = []
         variables: dict[str, str] = {}
-        for line, time_ms, text in self.messages:
-            if span.first <= line < span.last:
-                if found := _VARIABLE.match(text):
-                    variables[found[1]] = found[2]
-                elif variable is None:
-                    pictures += [p for p in [picture(line, time_ms, text, self.screen)] if p is not None]
-                elif text.startswith(f"{variable} "):
-                    pictures.append(Picture(line, time_ms, file_name(text.removeprefix(variable))))
+        first, last = (bisect_left(self.messages, (line,)) for line in (span.first, span.last))
+        for line, time_ms, text in self.messages[first:last]:
+            if found := _VARIABLE.match(text):
+                variables[found[1]] = found[2]
+            elif variable is None:
+                pictures += [p for p in [picture(line, time_ms, text, self.screen)] if p is not None]
+            elif text.startswith(f"{variable} "):
+                pictures.append(Picture(line, time_ms, file_name(text.removeprefix(variable))))
         there = [replace(p, time_ms=-math.inf) for p in pictures if p.line < block.first][-1:]
         meanwhile = [p for p in pictures if block.first <= p.line and (p.line < block.last or p.time_ms < block.end_ms)]
         there += sorted(meanwhile, key=lambda p: p.time_ms)
