@@ -129,8 +129,8 @@ def _calibration_screens(rows: GazeRows, placement: Placement) -> NDArray[np.boo
     """
     position = np.stack([rows.columns["X_ORIGINAL"], rows.columns["Y_ORIGINAL"]], axis=1)
     points = rows.fractions * SCREEN_PX
-    on_screen = (np.abs(position - np.trunc(points)) <= 1).all(axis=1)
-    on_image = (np.abs(position - placement.published_pixels(points)) <= _AGREES_PX).all(axis=1)
+    on_screen = np.asarray((np.abs(position - np.trunc(points)) <= 1).all(axis=1))
+    on_image = np.asarray((np.abs(position - placement.published_pixels(points)) <= _AGREES_PX).all(axis=1))
     found = np.zeros(len(rows), dtype=bool)
     for medium in _media(rows):
         found |= medium & bool(on_screen[medium].all() and not on_image[medium].all())
