@@ -42,12 +42,12 @@ KINDS = {
 SIZE = 256
 STAGES = {
     "plan": [("plan.py", "plan_cache")],
-    "gaze tables": [("rows.py", "_load")],
+    "gaze tables": [("gaze.py", "load_looks")],
     "header": [("dicom.py", "_parse")],
     "read and decode": [("dicom.py", "_decode")],
     "window": [("windowing.py", "display")],
     "resize": [("image.py", "fit_image")],
-    "Gaussians": [("rows.py", "_gaze")],
+    "Gaussians": [("gaze.py", "place_gaze")],
     "heatmap, relevance": [("rows.py", "_maps")],
     "write, hash, fsync": [
         ("shards.py", name) for name in ("append", "_sync", "fsync_directory", "sha256_file", "to_json")

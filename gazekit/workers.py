@@ -180,8 +180,9 @@ class _Worker:
         """End the process at once, whatever it does, and start no other."""
         with self._lock:
             self._closed = True
-            if self._process is not None:
-                self._process.kill()
+            process = self._process
+            if process is not None:
+                process.kill()
 
     def end(self) -> int:
         """Let an idle process go, or bury a dead one; its exit code, negative for the signal that ended it."""

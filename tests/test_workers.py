@@ -13,6 +13,8 @@ from worker_functions import (
     keep_memory,
     minus_one,
     process_id,
+    run_out_of_memory,
+    send_sigterm_here,
     sleep_on_three,
     square,
     square_after_one_death,
@@ -46,6 +48,21 @@ def test_a_death_costs_the_other_workers_nothing() -> None:
     after = set(before[5:])
     assert before[4] == -1
     assert set(before[:4]) & after, "the worker that did not die goes on"
+
+
+def test_sigterm_is_for_the_caller_to_answer() -> None:
+    """A cluster sends it to every process of a job at once."""
+    assert list(ordered_map(send_sigterm_here, [4, 5], workers=1, crashed=minus_one)) == [4, 5]
+
+
+def test_want_of_memory_costs_one_task() -> None:
+    assert list(ordered_map(run_out_of_memory, [1, 2, 3], workers=1, crashed=minus_one)) == [1, -1, 3]
+
+
+def test_an_error_brings_the_traceback_of_its_worker() -> None:
+    with pytest.raises(InputError) as caught:
+        list(ordered_map(square, [99], workers=1, crashed=minus_one))
+    assert "worker_functions.py" in caught.value.__notes__[0]
 
 
 def test_a_worker_is_replaced_after_so_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,19 @@ def kill_the_first(task: tuple[Path, int]) -> int:
     return n
 
 
+def send_sigterm_here(n: int) -> int:
+    """n, although the process is asked to end."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return n
+
+
+def run_out_of_memory(n: int) -> int:
+    """n; on 2 there is no memory left."""
+    if n == 2:
+        raise MemoryError
+    return n
+
+
 def process_id(n: int) -> int:
     """The number of the process that answers; it ends on 13."""
     if n == 13:
