@@ -12,15 +12,15 @@ from gazekit.geometry import Screen
 from gazekit.reading import Readings
 from gazekit.sources.bids import read_bids
 from gazekit.sources.egd import read_egd
+from gazekit.sources.eyelink import read_eyelink
 from gazekit.sources.gaze_table import read_table
 from gazekit.sources.gazepoint import read_gazepoint
-from gazekit.sources.eyelink import read_eyelink
 from gazekit.sources.images import read_images
 from gazekit.sources.mimic_eye import read_mimic_eye
 from gazekit.sources.pupil import read_pupil
 from gazekit.sources.reflacx import read_reflacx
-from gazekit.sources.tobii import read_tobii
 from gazekit.sources.spec import Spec
+from gazekit.sources.tobii import read_tobii
 
 SOURCES: dict[str, Callable[..., Readings]] = {
     "reflacx": read_reflacx,

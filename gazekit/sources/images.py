@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from gazekit.errors import InputError, RecordError
+from gazekit.ids import is_id
 from gazekit.reading import Entry, Reading, Readings
-from gazekit.sources.paths import IMAGE_SUFFIXES, check_case, check_id, check_path, is_id, is_safe_path
+from gazekit.sources.paths import IMAGE_SUFFIXES, check_case, check_id, check_path, is_safe_path
 
 
 def read_images(root: str | Path) -> Readings:
@@ -20,8 +21,8 @@ def read_images(root: str | Path) -> Readings:
     Parameters
     ----------
     root : path
-        Searched at any depth for .dcm, .dicom, .jpg, .jpeg and .png files, whatever the case of the suffix. Hidden files and
-        folders are ignored, and links to folders are not followed.
+        Searched at any depth for .dcm, .dicom, .jpg, .jpeg and .png files, whatever the case of the suffix. Hidden
+        files and folders are ignored, and links to folders are not followed.
 
     Returns
     -------
