@@ -156,7 +156,8 @@ def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
     labelled = read_dataset(task.dataset, tables_folder(task.data, task.labels), **given)
     pretrained = None if task.pretrain_ids is None else read_ids(Path(task.pretrain_ids))
     encoder = load_encoder(source)
-    images, prepared = open_images(labelled, task.data, preprocessing(source, encoder), convert=task.convert)
+    prepared = preprocessing(source, encoder)
+    images, prepared = open_images(labelled.ids, labelled.paths, task.data, prepared, convert=task.convert)
     refuse_absent(labelled, images.absent(), task.allow_missing)
     return Opened(
         task=task,

@@ -17,7 +17,6 @@ from vpmim.images import SquareBatch, read_square_batches
 if TYPE_CHECKING:
     import torch
 
-    from vpmim.datasets.labelled import LabelledImages
     from vpmim.features import Preprocessing
 
 CACHE_HEADER = "cache.json"
@@ -119,13 +118,13 @@ def tables_folder(data: Path, labels: str | Path | None) -> Path:
 
 
 def open_images(
-    labelled: LabelledImages, data: Path, prepared: Preprocessing, *, convert: Convert | None
+    ids: Sequence[str], paths: Sequence[Path], data: Path, prepared: Preprocessing, *, convert: Convert | None
 ) -> tuple[ImageSource, Preprocessing]:
     """The images of a data set, and how they are prepared then.
 
     Parameters
     ----------
-    labelled : LabelledImages
+    ids, paths : of the images
     data : its folder, or a cache
     prepared : Preprocessing
         Of the encoder. A cache's own size of the stored square replaces the one named here.
@@ -137,19 +136,19 @@ def open_images(
         DICOM files and no `convert`, or a cache of something else.
     """
     if is_cache(data):
-        images = cached_images(data, labelled.ids)
+        images = cached_images(data, ids)
         return images, replace(prepared, stored_size=images.cache.image_size)
-    dicom = [path for path in labelled.paths if path.suffix.lower() in DICOM_SUFFIXES]
+    dicom = [path for path in paths if path.suffix.lower() in DICOM_SUFFIXES]
     if not dicom:
-        return ImageFiles(labelled.paths), prepared
+        return ImageFiles(tuple(paths)), prepared
     if convert is None:
         raise ImagesError(
-            f"{len(dicom)} of {len(labelled.paths)} images are DICOM; make a cache of them, gazekit build-heatmaps "
+            f"{len(dicom)} of {len(paths)} images are DICOM; make a cache of them, gazekit build-heatmaps "
             f"{dicom[0].parent} CACHE --dataset images --image-size {prepared.stored_size}, and give it: --data CACHE "
             f"--labels {data}"
         )
-    cache = convert(dict(zip(labelled.ids, labelled.paths, strict=True)), prepared.stored_size)
-    return cached_images(cache, labelled.ids), prepared
+    cache = convert(dict(zip(ids, paths, strict=True)), prepared.stored_size)
+    return cached_images(cache, ids), prepared
 
 
 def is_cache(path: Path) -> bool:

@@ -13,6 +13,7 @@ from vpmim_cli.export import export
 from vpmim_cli.features import features
 from vpmim_cli.finetune import finetune
 from vpmim_cli.linear_eval import linear_eval
+from vpmim_cli.localise import localise
 from vpmim_cli.predict import predict
 from vpmim_cli.report import report
 from vpmim_cli.reproduce import reproduce
@@ -28,6 +29,7 @@ app.command("predict")(predict)
 app.command("linear-eval")(linear_eval)
 app.command("features")(features)
 app.command("table")(table)
+app.command("localise")(localise)
 app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("bench")(bench)
