@@ -275,6 +275,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _cached(cache: PriorCache) -> Iterator[list[Reading]]:
     """The readings in each row of a cache."""
+    if cache.parameters.get("gaze", "fixations") != "fixations":
+        raise InputError(f"{cache.path} was built from samples, which are no fixations; write a cache built from those")
     sigma_dva = cache.parameters["sigma_dva"]
     for record in cache:
         yield [

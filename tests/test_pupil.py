@@ -105,6 +105,23 @@ def test_each_section_of_a_recording_is_a_trial_with_its_own_fixations(tmp_path)
     assert (len(first.fixations), len(second.fixations)) == (0, 1)
 
 
+def test_a_surface_of_neon_player_is_read_as_one_of_the_cloud(tmp_path):
+    gaze = [f"{SECTION},{RECORDING},{ZERO_NS},True,0.25,0.75,,"]
+    write(tmp_path / "gaze_positions_on_surface_chest7.csv", NEON_GAZE, gaze)
+    fixations = [f"{SECTION},{RECORDING},1,{ZERO_NS},{ZERO_NS + 10**8},100,True,0.5,0.25"]
+    write(tmp_path / "fixations_on_surface_chest7.csv", NEON_FIXATIONS, fixations)
+    trial = parse_pupil(tmp_path / "gaze_positions_on_surface_chest7.csv").trials[0]
+    assert (trial.stimulus, trial.units) == ("chest7", "screen_share")
+    assert_allclose(trial.fixations[COLUMNS], [(0.0, 0.1, 0.5, 0.25)])
+
+
+@pytest.mark.parametrize("time", ["soon", "1.5", str(10**30), ""])
+def test_a_time_that_is_no_whole_nanosecond_is_refused_by_its_place(tmp_path, time):
+    path = neon(tmp_path / "chest7", [f"{SECTION},{RECORDING},{time},True,0.25,0.75,,"])
+    with pytest.raises(RecordError, match=r"line 2, column 'timestamp \[ns\]': expected a whole number of nanoseconds"):
+        parse_pupil(path)
+
+
 def test_the_wearer_is_the_reader(tmp_path):
     header = "section id,recording id,recording name,wearer id,wearer name"
     write(tmp_path / "chest7" / "sections.csv", header, [f"{SECTION},{RECORDING},a,99-wearer,Nobody"])

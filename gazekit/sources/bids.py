@@ -100,7 +100,7 @@ def read_bids(
 
 @dataclass(frozen=True)
 class _Eye:
-    """One recorded eye: samples and fixations in seconds of the run, positions as they are written."""
+    """One recorded eye: samples and fixations in seconds of the run; positions in whatever unit they are written."""
 
     eye: str
     path: Path
@@ -184,12 +184,13 @@ def _eye(path: Path, sidecar: Mapping[str, Any]) -> _Eye:
     if eye not in EYES:
         raise bad_table(f"{path.name}: expected RecordedEye {', '.join(EYES)}, found {shorten(str(eye))}")
     columns = sidecar_columns(sidecar, (_TIMESTAMP, *_POSITION), path.name)
-    table = read_headerless(path, columns, numbers=(_TIMESTAMP, *_POSITION))
+    table = read_headerless(path, columns, numbers=(_TIMESTAMP, *_POSITION, *PX_PER_DEG))
     unit = _seconds(column_unit(sidecar, _TIMESTAMP, "s"), path.name)
     start = sidecar_number(sidecar, "StartTime", path.name, 0.0)
     stamps = table[_TIMESTAMP]
     first = float(np.nanmin(stamps)) if np.isfinite(stamps).any() else 0.0
-    samples = {"time_s": start + (stamps - first) * unit, "x": table[_POSITION[0]], "y": table[_POSITION[1]]}
+    samples = {"time_s": start + (stamps - first) * unit, "x_px": table[_POSITION[0]], "y_px": table[_POSITION[1]]}
+    samples |= {name: table[name] for name in PX_PER_DEG if name in table}
     events = path.with_name(path.name.removesuffix(PHYSIO) + PHYSIOEVENTS)
     fixations = None
     if events.is_file():
@@ -221,7 +222,7 @@ def _whole_run(events: Table, eye: _Eye, reader: str | None) -> Trial:
     if len(shown) != 1:
         raise bad_table(f"{events.name}: {ON_IMAGE} needs one event with an image, found {len(shown)}")
     row, stimulus = shown[0]
-    samples = pd.DataFrame({"time_s": eye.samples["time_s"], "x_px": eye.samples["x"], "y_px": eye.samples["y"]})
+    samples = pd.DataFrame(eye.samples)
     name = events.columns["reading_id"][row] if "reading_id" in events else ""
     fixations = None if eye.fixations is None else pd.DataFrame(eye.fixations)
     if fixations is not None and not {"x_px", "y_px", *PX_PER_DEG} <= set(fixations.columns):
@@ -280,7 +281,7 @@ def _screen(sidecar: Mapping[str, Any], name: str) -> _Display:
         distance = shown["ScreenDistance"]
         away = float(np.linalg.norm(distance)) if isinstance(distance, list) else float(distance)
         screen = Screen(size_px=(width, height), size_mm=(size_mm[0], size_mm[1]), distance_mm=1000.0 * away)
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise bad_table(
             f"{name}: expected ScreenResolution [px, px], ScreenSize [m, m] and ScreenDistance (m) in "
             "StimulusPresentation"
@@ -299,7 +300,7 @@ def _on_screen(eye: _Eye, display: _Display) -> tuple[pd.DataFrame, pd.DataFrame
             f"{eye.path.name}: expected SampleCoordinateSystem gaze-on-screen, found {shorten(str(system))}: gaze that "
             "is not on a screen cannot be placed on an image"
         )
-    points = np.column_stack([eye.samples["x"], eye.samples["y"]])
+    points = np.column_stack([eye.samples["x_px"], eye.samples["y_px"]])
     units = [column_unit(eye.sidecar, name, "") for name in _POSITION]
     points = _pixels(points, units, display, eye.path.name)
     columns = {"time_s": eye.samples["time_s"], "x_px": points[:, 0], "y_px": points[:, 1]}

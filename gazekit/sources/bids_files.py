@@ -13,14 +13,11 @@ import math
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gazekit.sources.tables import bad_table, number, shorten
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DESCRIPTION_FILE = "dataset_description.json"
 MISSING = "n/a"
@@ -70,7 +67,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(_MAX_SIDECAR_BYTES))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise bad_table(f"{path.name}: {str(error.strerror).lower()}; copy the file again") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise bad_table(f"{path.name}{line}: expected a JSON object, found something else; write it again") from None
     if not isinstance(content, dict):
@@ -140,7 +139,7 @@ def read_headerless(
         table = pyarrow.csv.read_csv(
             io.BytesIO(content),
             read_options=pyarrow.csv.ReadOptions(column_names=list(columns)),
-            parse_options=pyarrow.csv.ParseOptions(delimiter="\t"),
+            parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=types, include_columns=wanted, null_values=[MISSING, ""], strings_can_be_null=False
             ),
@@ -157,10 +156,10 @@ def _unpacked(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") as file:
             content = file.read(MAX_TABLE_BYTES + 1)
-    except FileNotFoundError:
-        raise bad_table(f"{path.name}: no such file") from None
     except gzip.BadGzipFile:
         raise bad_table(f"{path.name}: not gzip data; compress it, or fetch it (git-lfs, git-annex)") from None
+    except OSError as error:
+        raise bad_table(f"{path.name}: {str(error.strerror).lower()}; copy the file again") from None
     except (EOFError, zlib.error):
         raise bad_table(f"{path.name}: the gzip data are cut off or damaged; copy the file again") from None
     if len(content) > MAX_TABLE_BYTES:
@@ -199,9 +198,3 @@ def column_unit(metadata: Mapping[str, Any], column: str, default: str) -> str:
     """``Units`` of a column, as the sidecar says."""
     described = metadata.get(column)
     return str(described.get("Units", default)) if isinstance(described, dict) else default
-
-
-def sorted_by(columns: Mapping[str, NDArray[np.float64]], key: str) -> dict[str, NDArray[np.float64]]:
-    """Columns with their rows in order of `key`, stable."""
-    order = np.argsort(columns[key], kind="stable")
-    return {name: values[order] for name, values in columns.items()}

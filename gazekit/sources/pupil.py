@@ -40,6 +40,9 @@ _CLOUD_GAZE, _CLOUD_FIXATIONS, _SECTIONS = "gaze.csv", "fixations.csv", "section
 _SCENE_GAZE = "gaze_positions.csv"
 _REFERENCE_IMAGES = ("reference_image.jpeg", "reference_image.jpg", "reference_image.png")
 
+_LATEST_NS = 1 << 62
+"""Year 2116: a difference of two times fits into 64 bits."""
+
 _CORE = ("gaze_timestamp", "x_norm", "y_norm")
 _CORE_FIXATION = ("fixation_id", "start_timestamp", "duration", "norm_pos_x", "norm_pos_y")
 _TIME, _START, _END = "timestamp [ns]", "start timestamp [ns]", "end timestamp [ns]"
@@ -280,7 +283,14 @@ def _reference_size(folder: Path) -> tuple[int, int] | None:
 
 def _nanoseconds(table: Table, column: str) -> NDArray[np.int64]:
     """Times as they are written: float64 would round them to 256 ns."""
-    return np.array(table.parse(column, int, "a whole number of nanoseconds"), np.int64)
+    return np.array(table.parse(column, _whole_number, "a whole number of nanoseconds"), np.int64)
+
+
+def _whole_number(cell: str) -> int:
+    value = int(cell)
+    if abs(value) >= _LATEST_NS:
+        raise ValueError(cell)
+    return value
 
 
 def _column(table: Table, name: str, counts: dict[str, int], warnings: list[str]) -> NDArray[np.float64]:
