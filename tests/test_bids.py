@@ -134,7 +134,9 @@ def test_a_cyclopean_eye_is_preferred_to_those_it_is_made_of(tmp_path):
     path = put_run(
         tmp_path, physio={"RecordedEye": "cyclopean"}, samples=[(t, 7, 7) for t, _, _ in SAMPLES], eye="eye3"
     )
-    assert set(parse_bids(path).trials[0].samples["x_px"]) == {7.0}
+    samples = parse_bids(path).trials[0].samples
+    assert set(samples["x_px"]) == {7.0}
+    assert "x_left_px" not in samples
 
 
 def test_recordings_that_are_not_of_the_eye_are_passed_over(tmp_path):
@@ -147,10 +149,27 @@ def test_recordings_that_are_not_of_the_eye_are_passed_over(tmp_path):
 def test_the_nearest_of_the_inherited_sidecars_counts(tmp_path):
     path = put_run(tmp_path)
     own = path.parent / f"{RUN}_recording-eye1_physio.json"
-    own.write_text(json.dumps({"RecordedEye": "left", "StartTime": 0.5}))
+    own.write_text(json.dumps({"RecordedEye": "left"}))
     (tmp_path / "task-read_physio.json").write_text(json.dumps(PHYSIO | {"StartTime": 9.0}))
+    (tmp_path / "task-read_run-1_physio.json").write_text(json.dumps({"StartTime": 0.5}))
+    (tmp_path / "physio.json").write_text(json.dumps({"StartTime": 7.0}))
     (tmp_path / "task-other_physio.json").write_text(json.dumps({"StartTime": 77.0, "PhysioType": "generic"}))
     assert_allclose(parse_bids(path).trials[0].samples["time_s"].iloc[0], 0.5)
+
+
+def test_the_digest_follows_every_file_that_counts(tmp_path):
+    path = put_run(tmp_path, fixations=[(5100, 40, "fixation")])
+    inherited = tmp_path / "task-read_physio.json"
+    inherited.write_text("{}")
+    digests = [read_bids(tmp_path).digest(), read_bids(tmp_path).digest()]
+    assert digests[0] == digests[1]
+    inherited.write_text('{"StartTime": 0}')
+    digests.append(read_bids(tmp_path).digest())
+    put_run(tmp_path, fixations=[(5100, 41, "fixation")])
+    digests.append(read_bids(tmp_path).digest())
+    path.write_text(path.read_text().replace("\t1\t", "\t0.9\t"))
+    digests.append(read_bids(tmp_path).digest())
+    assert len(set(digests)) == 4
 
 
 @pytest.mark.parametrize("unit", ["pixel", "deg", "mm", "cm", "m"])
