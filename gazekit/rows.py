@@ -18,7 +18,7 @@ from gazekit.errors import RecordError
 from gazekit.gaze import Gaze, Looks, dwell, fixation_rows, load_looks, off_image_share, place_gaze
 from gazekit.geometry import ImageFrame, PatchGrid
 from gazekit.plan import Parameters, RowTask
-from gazekit.shards import FIXATION_FIELDS, Row
+from gazekit.shards import FIXATION_FIELDS, Row, array_specs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,10 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
         "warnings": [warning for g in read for warning in _warnings(g)],
         "failures": failures,
     }
-    arrays: dict[str, NDArray[Any]] = {"image": image, "frame": frame.to_array(), **maps}
+    # in the stored types already here: many processes make rows, and one writes them
+    specs = array_specs(parameters.image_size, parameters.grid, parameters.heatmap_size)
+    made: dict[str, NDArray[Any]] = {"image": image, "frame": frame.to_array(), **maps}
+    arrays = {name: array.astype(specs[name].dtype) for name, array in made.items()}
     return Row(info, arrays, fixations, tuple(_describe(g, frame, task.window) for g in read))
 
 
