@@ -324,3 +324,36 @@ def test_results_hold_null_where_a_figure_is_undefined(evaluated):
     assert "NaN" not in text
     assert json.loads(text)["choice"]["encoder"][0]["validation_auc"]["never"] is None
     assert math.isfinite(json.loads(text)["systems"]["encoder"]["mean"]["auc"]["low"])
+
+
+def test_features_are_kept_and_serve_another_fraction_without_a_second_pass(data, weights, tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    first = linear_eval(weights, data=data, out=tmp_path / "a", draws=DRAWS, feature_cache=kept)
+    assert len(list(kept.glob("*.npz"))) == 1
+    monkeypatch.setattr("vpmim.evaluate.extract", lambda *_, **__: pytest.fail("a second pass"))
+    again = linear_eval(weights, data=data, out=tmp_path / "b", draws=DRAWS, feature_cache=kept)
+    assert again["systems"] == first["systems"]
+    linear_eval(weights, data=data, out=tmp_path / "c", draws=DRAWS, fraction=0.5, seeds=2, feature_cache=kept)
+
+
+def test_other_images_weights_or_features_are_never_taken_from_what_is_kept(data, weights, tmp_path):
+    kept = tmp_path / "kept"
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    linear_eval(weights, data=copy, out=tmp_path / "a", draws=DRAWS, feature_cache=kept)
+    linear_eval(weights, data=copy, out=tmp_path / "b", draws=DRAWS, features="mean", feature_cache=kept)
+    linear_eval(write_weights(tmp_path / "w", seed=8), data=copy, out=tmp_path / "c", draws=DRAWS, feature_cache=kept)
+    image = next((copy / "images").iterdir())
+    image.write_bytes((data / "images" / "990001.png").read_bytes() + b"\0")
+    linear_eval(weights, data=copy, out=tmp_path / "d", draws=DRAWS, feature_cache=kept)
+    assert len(list(kept.glob("*.npz"))) == 4
+
+
+def test_damaged_features_are_computed_again(data, weights, tmp_path):
+    kept = tmp_path / "kept"
+    first = linear_eval(weights, data=data, out=tmp_path / "a", draws=DRAWS, feature_cache=kept)
+    file = next(kept.iterdir())
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.warns(UserWarning, match="damaged"):
+        again = linear_eval(weights, data=data, out=tmp_path / "b", draws=DRAWS, feature_cache=kept)
+    assert again["systems"] == first["systems"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,17 @@ from vpmim.audit import EvaluationError
 from vpmim.datasets import LabelledImages
 from vpmim.datasets.labelled import SPLITS
 from vpmim.evaluation import HeldOutLabels, Task, finish, open_task
+from vpmim.feature_cache import fingerprint, kept_features
 from vpmim.features import (
     PIXEL_SIDE,
     FeatureFunction,
+    Features,
     encoder_features,
     extract,
     pixel_features,
     random_encoder,
+    versions,
+    weights_fingerprint,
 )
 from vpmim.image_source import Convert
 from vpmim.probe import Choice, choose_probe
@@ -80,6 +84,7 @@ def linear_eval(
     allow_missing: bool = False,
     pretrain_ids: str | Path | None = None,
     draws: int = 1000,
+    feature_cache: str | Path | None = None,
     resume: bool = False,
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
@@ -104,6 +109,7 @@ def linear_eval(
     allow_missing : go on without images that are missing or unreadable; each is listed in the results
     pretrain_ids : a file with one id a line: images the encoder was pre-trained on, to be sought in the test part
     draws : bootstrap draws over patients
+    feature_cache : folder in which features are kept by their fingerprint; default ``features`` in `out`
     resume : go on with an interrupted evaluation by a recipe
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     say : gets a line an epoch, of a recipe
@@ -151,12 +157,28 @@ def linear_eval(
 
     tables = feature_tables(opened.encoder, features, device=opened.place, controls=seeds if controls else 0)
     total = len(opened.labelled.paths)
-    found = extract(
-        opened.images.batches(opened.prepared.stored_size, device=opened.place),
-        tables,
-        device=opened.place,
-        progress=None if progress is None else lambda done: progress(done, total),
-    )
+    depends_on = {
+        "weights": weights_fingerprint(opened.encoder),
+        "spec": asdict(opened.encoder.spec),
+        "preprocessing": opened.prepared.fingerprint,
+        "images": opened.images.fingerprint(),
+        "tables": [*tables, features],
+        "device": opened.place.type,
+        "versions": versions(),
+    }
+
+    def encode() -> Features:
+        found = extract(
+            opened.images.batches(opened.prepared.stored_size, device=opened.place),
+            tables,
+            device=opened.place,
+            progress=None if progress is None else lambda done: progress(done, total),
+        )
+        opened.readable(found.failures)  # nothing is kept of images that end the evaluation
+        return found
+
+    kept = Path(out) / "features" if feature_cache is None else Path(feature_cache)
+    found = kept_features(kept, fingerprint(depends_on), encode)
     used = opened.readable(found.failures)
     development, held_out = _hold_out(used, found.values)
 

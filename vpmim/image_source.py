@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,14 @@ class ImageFiles:
         """Positions of the images that are not there."""
         return [position for position, path in enumerate(self.paths) if not path.is_file()]
 
+    def fingerprint(self) -> str:
+        """Changes when a file is another: names, sizes and times of change."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            found = path.stat() if path.exists() else None
+            digest.update(f"{path.name} {found and (found.st_size, found.st_mtime_ns)}\n".encode())
+        return digest.hexdigest()
+
     def batches(self, size: int, *, device: torch.device) -> Iterator[SquareBatch]:
         """Stored squares of `size` pixels, decoded by all processors, in batches that suit the device."""
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -63,6 +72,10 @@ class CachedImages:
     def absent(self) -> list[int]:
         """Positions of the images that the cache never heard of; those it could not read are failures."""
         return [place for place, row in enumerate(self.rows) if row < 0 and place not in self.reasons]
+
+    def fingerprint(self) -> str:
+        """Changes when an image is another."""
+        return hashlib.sha256(f"{self.cache.fingerprint} {self.rows}".encode()).hexdigest()
 
     def batches(self, size: int, *, device: torch.device) -> Iterator[SquareBatch]:
         """The stored squares as they are.

@@ -76,6 +76,14 @@ def linear_eval(
     pretrain_ids: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ids the encoder was pre-trained on, one a line.")
     ] = None,
+    feature_cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where features are kept for later; default OUT/features.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted evaluation by sgd or mae.")
     ] = False,
@@ -118,6 +126,7 @@ def linear_eval(
             controls=controls,
             allow_missing=allow_missing,
             pretrain_ids=pretrain_ids,
+            feature_cache=feature_cache,
             resume=resume,
             device=device,
             say=note,
