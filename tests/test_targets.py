@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpmim.targets import hog_pyramid, orientation_bin, patchify, pixel_target, resize, sobel
+from vpmim.targets import feature_target, hog_pyramid, orientation_bin, patchify, pixel_target, resize, sobel
 
 SCALES = (4, 2, 1, 0.5)
 KERNEL = [[1, 2, 1], [0, 0, 0], [-1, -2, -1]]
@@ -189,3 +189,37 @@ def test_pixels_are_normalised_patch_by_patch():
         expected = (patch - patch.mean()) / np.sqrt(patch.var(ddof=1) + 1e-6)
         np.testing.assert_allclose(got[0, number].numpy(), expected, atol=1e-4)
     assert torch.equal(pixel_target(torch.full((1, 8, 8), 0.25), patch=8), torch.zeros(1, 1, 64))
+
+
+@pytest.mark.parametrize("gate", [0.0, 0.3])
+def test_the_magnitude_channel_is_the_log_of_the_contrast_beside_the_images(gate):
+    grey = picture(32, 48, seed=5)
+    plain = hog_pyramid(grey, patch=16, scales=SCALES, gate=gate)
+    for scale, without, got in zip(
+        SCALES, plain, hog_pyramid(grey, patch=16, scales=SCALES, gate=gate, magnitude=True), strict=True
+    ):
+        assert torch.equal(got[..., :9], without)
+        # cells without a norm: a gate so wide that h / sqrt(|h|^2 + (gate g)^2) is h / (gate g)
+        h = slow_hog(grey[0].numpy(), round(16 / scale), 9, 1e6) * 1e6  # in units of g
+        np.testing.assert_allclose(got[0, :, 9], np.log1p(np.linalg.norm(h, axis=2)).ravel(), rtol=1e-4)
+
+
+def test_the_magnitude_tells_faint_edges_from_strong_ones_where_the_orientations_do_not():
+    grey = torch.zeros(1, 16, 32)
+    grey[:, :, 8:16], grey[:, :, 24:] = 1.0, 0.1
+    level = hog_pyramid(grey[:, :, :32], patch=16, scales=(1,), gate=0.0, magnitude=True)[0][0]
+    torch.testing.assert_close(level[1, :9].norm(), torch.tensor(1.0))
+    assert level[0, 9] > 1.5 * level[1, 9] > 0
+    assert torch.equal(
+        hog_pyramid(torch.zeros(1, 16, 16), patch=16, scales=(1,), magnitude=True)[0], torch.zeros(1, 1, 10)
+    )
+
+
+def test_feature_targets_are_tokens_without_their_mean_and_length():
+    tokens = 7 + 3 * torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
+    got = feature_target(tokens.bfloat16())
+    assert got.dtype == torch.float32
+    for image, patch in itertools.product(range(2), range(5)):
+        t = tokens[image, patch].bfloat16().double()
+        expected = (t - t.mean()) / (t.var(unbiased=False) + 1e-5).sqrt()
+        torch.testing.assert_close(got[image, patch].double(), expected, atol=1e-5, rtol=1e-5)

@@ -219,7 +219,9 @@ def step_breakdown(config: Config, device: torch.device, *, images: int, steps: 
             hidden = hidden_at(model, config, progress)
             selection = select(*plan, keep=plan.score_BL.shape[1] - hidden)
             done("masks")
-            targets = make_targets(crops.grey_BHW, config, patch=model.encoder.patch)
+            targets = make_targets(
+                crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=config.decoder.scales
+            )
             done("targets")
             forward = complete(model, crops, guidance, selection, targets, config, progress=progress)
             loss = losses_of(forward, config)["loss"]

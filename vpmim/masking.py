@@ -40,7 +40,8 @@ class Cues(NamedTuple):
     ratio: float
     kappa: float | Tensor
     hard: float | Tensor
-    """`mask.ratio`, `mask.kappa` and `mask.hard` at this point of their schedules."""
+    """`mask.ratio`, `mask.kappa` and `mask.hard` at this point of their schedules; kappa of each image, (B,), where it
+    is jittered."""
 
 
 class Plan(NamedTuple):
@@ -156,7 +157,8 @@ def plan_regions(cues: Cues, config: MaskConfig) -> Plan:
 
 def plan_soft(cues: Cues, config: MaskConfig) -> Plan:
     """Any patches, the more gaze the less or more likely, without a partition: see `soft_scores`."""
-    return _one_group(soft_scores(cues.draws_BL, cues.mass_BL, cues.kappa, cues.ratio), cues.hidden)
+    kappa = cues.kappa.reshape(-1, 1) if isinstance(cues.kappa, Tensor) else cues.kappa
+    return _one_group(soft_scores(cues.draws_BL, cues.mass_BL, kappa, cues.ratio), cues.hidden)
 
 
 def plan_blocks(cues: Cues, config: MaskConfig) -> Plan:

@@ -68,7 +68,11 @@ class MaskedImageModel(nn.Module):
                 f"mask.block = {config.mask.block} pixels is no multiple of the patch of {encoder.spec.name}, "
                 f"{encoder.patch} pixels; set mask.block={2 * encoder.patch}"
             )
-        channels = config.target.bins if config.target.kind == "hog" else encoder.patch**2
+        channels = {
+            "hog": config.target.bins + config.target.magnitude,
+            "pixel": encoder.patch**2,
+            "feature": encoder.width,
+        }[config.target.kind]
         self.encoder = encoder
         self.pyramid = Pyramid(encoder.width, channels, config.decoder, grid=encoder.grid, prefix=encoder.prefix)
         # made last, so that a configuration without it starts from the same weights in everything else

@@ -11,6 +11,7 @@ the finest grid (four cells a patch side), N cells of one scale, C target channe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ from vpmim.recalibrate import (
     spread_by_similarity,
 )
 from vpmim.settings import Config
-from vpmim.targets import grey_target, hog_pyramid, in_patch_units, pixel_target
+from vpmim.targets import feature_target, grey_target, hog_pyramid, in_patch_units, pixel_target
 from vpmim.teacher import Guidance
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def reconstruct(
     plan = plan_masks(model, crops, guidance, samples.index_B, config, progress=progress, epoch=epoch)
     keep = plan.score_BL.shape[1] - hidden_at(model, config, progress)
     selection = select(*plan, keep=keep)
-    targets = make_targets(crops.grey_BHW, config, patch=model.encoder.patch)
+    targets = make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=config.decoder.scales)
     return complete(model, crops, guidance, selection, targets, config, progress=progress)
 
 
@@ -190,6 +191,10 @@ def plan_masks(
     kind = config.mask.kind
     if kind == "regions" and config.prior.partition == "soft":
         kind = "soft"
+    kappa = scheduled(config.mask.kappa, config.mask.kappa_end)
+    if config.mask.kappa_jitter > 0:
+        draw_B = uniform(config.seed, epoch, index_B, stream=Stream.KAPPA, n=1)[:, 0].double()
+        kappa = (kappa + config.mask.kappa_jitter * (2 * draw_B - 1)).clamp(0, 1)
     with torch.autocast(index_B.device.type, enabled=False):
         cues = Cues(
             draws_BL=uniform(config.seed, epoch, index_B, stream=Stream.MASK, n=rows * cols),
@@ -201,24 +206,25 @@ def plan_masks(
             patch=model.encoder.patch,
             hidden=hidden_at(model, config, progress),
             ratio=_ratio_at(config, progress),
-            kappa=scheduled(config.mask.kappa, config.mask.kappa_end),
+            kappa=kappa,
             hard=scheduled(config.mask.hard, config.mask.hard_end),
         )
         return STRATEGIES[kind](cues, config.mask)
 
 
-def make_targets(grey_BHW: Tensor, config: Config, *, patch: int) -> list[Tensor]:
-    """(c) Targets from the crop as it is, before any normalisation but their own."""
+def make_targets(
+    grey_BHW: Tensor, guidance: Guidance | None, config: Config, *, patch: int, scales: Sequence[float]
+) -> list[Tensor]:
+    """(c) Targets at these scales, from the crop as it is, before any normalisation but their own."""
+    settings = config.target
     with torch.autocast(grey_BHW.device.type, enabled=False):
-        if config.target.kind == "hog":
-            return hog_pyramid(
-                grey_BHW,
-                patch=patch,
-                scales=config.decoder.scales,
-                bins=config.target.bins,
-                gate=config.target.gate,
-            )
-        if config.target.normalise == "patch":
+        if settings.kind == "hog":
+            options = {"bins": settings.bins, "gate": settings.gate, "magnitude": settings.magnitude}
+            return hog_pyramid(grey_BHW, patch=patch, scales=scales, **options)
+        if settings.kind == "feature":
+            assert guidance is not None, "Config asks for a teacher"
+            return [feature_target(guidance.tokens_BLD)]
+        if settings.normalise == "patch":
             return [pixel_target(grey_BHW, patch=patch)]
         return [grey_target(grey_BHW, patch=patch, mean=config.data.mean, std=config.data.std)]
 
@@ -301,8 +307,9 @@ def panels(
     -------
     dict of arrays
         ``image`` (B, H, W) grey in [0, 1]; ``prior`` and ``recalibrated`` (B, 4 rows, 4 cols) gaze mass; ``relevant``
-        and ``mask`` (B, rows, cols) bool; and for each scale, here 4: ``prediction_4x`` and ``target_4x``
-        (B, rows, cols, C), ``weights_4x`` (B, rows, cols), rows and cols of the scale.
+        and ``mask`` (B, rows, cols) bool; and for each scale, here 4: ``weights_4x`` (B, rows, cols), rows and cols of
+        the scale, and ``prediction_4x`` and ``target_4x`` (B, rows, cols, C), C the orientations of a cell or the
+        pixels of a patch; a teacher's features are no picture and are left out.
     """
     # nothing may be drawn from the global generator (drop path), or a run would depend on its panels
     was_training = model.training
@@ -321,13 +328,17 @@ def panels(
         config.decoder.scales, step.outputs.predictions, step.targets, step.weights, strict=True
     ):
         cells = scale_grid(grid, scale)
+        pictures[f"weights_{scale:g}x"] = weights.unflatten(1, cells)
+        if config.target.kind == "feature":
+            continue
         pair = prediction.float(), target
+        if config.target.kind == "hog":
+            pair = tuple(cell[..., : config.target.bins] for cell in pair)
         if config.target.kind == "pixel" and config.target.normalise == "image":
             # pixels are drawn from one form, whichever they were learnt in
             units = {"patch": model.encoder.patch, "mean": config.data.mean, "std": config.data.std}
             pair = tuple(in_patch_units(pixels, step.crops.grey_BHW, **units) for pixels in pair)
         pictures[f"prediction_{scale:g}x"], pictures[f"target_{scale:g}x"] = (x.unflatten(1, cells) for x in pair)
-        pictures[f"weights_{scale:g}x"] = weights.unflatten(1, cells)
     return {name: picture.cpu().numpy() for name, picture in pictures.items()}
 
 

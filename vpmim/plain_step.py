@@ -24,7 +24,6 @@ from vpmim.objective import Crops, complete, hidden_at, losses_of, make_targets,
 from vpmim.prior import crop_prior, original_boxes
 from vpmim.random import Stream, uniform
 from vpmim.settings import Config
-from vpmim.targets import hog_pyramid
 
 
 def plain_losses(
@@ -38,17 +37,10 @@ def plain_losses(
     index_B = samples.index_B.to(device)
     plan = plan_masks(model, crops, guidance, index_B, config, progress=progress, epoch=epoch)
     selection = plain_select(plan, hidden=hidden_at(model, config, progress))
-    patch = model.encoder.patch
-    if config.target.kind == "hog":
-        with torch.autocast(device.type, enabled=False):
-            targets = [
-                hog_pyramid(
-                    crops.grey_BHW, patch=patch, scales=(scale,), bins=config.target.bins, gate=config.target.gate
-                )[0]
-                for scale in config.decoder.scales
-            ]
-    else:
-        targets = make_targets(crops.grey_BHW, config, patch=patch)
+    targets = [
+        make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=(scale,))[0]
+        for scale in config.decoder.scales
+    ]
     step = complete(model, crops, guidance, selection, targets, config, progress=progress)
     return losses_of(step, config)
 

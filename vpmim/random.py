@@ -29,6 +29,7 @@ class Stream(IntEnum):
     CROP = 0
     FLIP = 1
     MASK = 2
+    KAPPA = 3
 
 
 def uniform(seed: int, epoch: int | Tensor, index_B: Tensor, *, stream: int, n: int) -> Tensor:

@@ -40,6 +40,7 @@ RECIPE_IMAGES, RECIPE_STEPS = 2616, 8000
 
 _PANEL_ARRAYS = {"image", "prior", "recalibrated", "relevant", "mask"}
 _CARDS, _MORE_CARDS = 2, 2
+_TARGETS = {"hog": "oriented gradients", "pixel": "pixels", "feature": "features of its own moving average"}
 
 
 def write_report(
@@ -154,7 +155,7 @@ def _header(
     lead = (
         f"Masked image modelling of {config.model.encoder} at {config.data.input_size} px, started from "
         f"{Path(config.model.init).name}: {method}, {config.mask.ratio:.0%} of the patches hidden, "
-        f"{'oriented gradients' if config.target.kind == 'hog' else 'pixels'} reconstructed at "
+        f"{_TARGETS[config.target.kind]} reconstructed at "
         f"{len(config.decoder.scales)} scale{'s' if len(config.decoder.scales) > 1 else ''}, "
         f"prior: {config.prior.source}."
     )
@@ -254,13 +255,13 @@ def _panel_section(run: Path, config: Config) -> Html:
     pixels = config.target.kind == "pixel"
     step, arrays = kept[-1]
     cards = training_cards(arrays, pixels=pixels, count=_CARDS + _MORE_CARDS)
-    how = (
-        "Hidden patches show the reconstruction in the patch's own mean and contrast."
-        if pixels
-        else "Glyphs are histograms of oriented gradients: a line for each orientation, as bright as the edges along "
+    how = {
+        "pixel": "Hidden patches show the reconstruction in the patch's own mean and contrast.",
+        "feature": "What is reconstructed, features of the moving average of the encoder, is no picture.",
+        "hog": "Glyphs are histograms of oriented gradients: a line for each orientation, as bright as the edges along "
         "it. In the reconstruction, amber glyphs are the model's, in what was hidden from it; grey ones are the "
-        "target, in what it saw."
-    )
+        "target, in what it saw.",
+    }[config.target.kind]
     return join(
         tag(
             "p",
@@ -272,7 +273,7 @@ def _panel_section(run: Path, config: Config) -> Html:
         if len(cards) > _CARDS
         else None,
         [tag("h3", "The first image's finest reconstruction as training went on"), progress_strip(kept, pixels=pixels)]
-        if len(kept) > 1
+        if len(kept) > 1 and config.target.kind != "feature"
         else None,
     )
 

@@ -46,7 +46,7 @@ SIDE = 336
 
 _LATTICE = 128
 _READERS = ("fixation", "fixation second", "fixation third")
-_SCALE = re.compile(r"prediction_([0-9.]+)x")
+_SCALE = re.compile(r"weights_([0-9.]+)x")
 
 
 def readings_gallery(cache: PriorCache, *, count: int = 6) -> list[Html]:
@@ -204,11 +204,13 @@ def _scale(arrays: Arrays, sample: int, scale: str, *, pixels: bool) -> list[Htm
     cell_px = _cell_px(scale, cols)
     height, width = round(float(scale) * rows * cell_px), round(float(scale) * cols * cell_px)
     figures = [tag("h4", f"{scale}x: {cells[0]} × {cells[1]} cells")]
-    if not pixels:
+    drawn = f"prediction_{scale}x" in arrays  # a teacher's features are no picture
+    if drawn and not pixels:
         target = arrays[f"target_{scale}x"][sample]
         glyphs = glyph_places(target, target, np.zeros(cells), cell_px)[:height, :width]
         figures.append(_captioned(_picture(glyphs, SIDE, [], palette=GREY_PALETTE, label="target"), "target"))
-    figures.append(_captioned(_reconstruction(arrays, sample, scale, pixels=pixels), "reconstruction"))
+    if drawn:
+        figures.append(_captioned(_reconstruction(arrays, sample, scale, pixels=pixels), "reconstruction"))
     coloured = to_bytes(colour_map(VIRIDIS, relative(arrays[f"weights_{scale}x"][sample])))
     blocks = coloured.repeat(cell_px, axis=0).repeat(cell_px, axis=1)[:height, :width]
     figures.append(_captioned(_picture(blocks, SIDE, [], label="loss weights"), "weight of each cell's error"))

@@ -106,6 +106,7 @@ class MaskConfig:
     ratio : share of the patches hidden, rho
     kappa : share of the relevant patches hidden, for ``regions``
     kappa_end, ratio_end : value at the end of a linear schedule over the run; none = constant
+    kappa_jitter : each image's kappa is drawn from this far below to this far above its value, cut to [0, 1]
     block : side of a square of ``blocks``, pixels, a multiple of the encoder's patch
     attention : hide the patches with most attention (``high``), with least (``low``), or with most but for some
         ``hint``
@@ -120,6 +121,7 @@ class MaskConfig:
     kappa: float = 0.5
     kappa_end: float | None = None
     ratio_end: float | None = None
+    kappa_jitter: float = 0.0
     block: int = 32
     attention: Literal["high", "low", "hint"] = "high"
     hint: float = 0.05
@@ -132,7 +134,7 @@ class MaskConfig:
         for name in ("ratio", "ratio_end"):
             value = getattr(self, name)
             require(value is None or 0 < value < 1, f"mask.{name}", "a share strictly between 0 and 1", value)
-        for name in ("kappa", "kappa_end", "hard", "hard_end"):
+        for name in ("kappa", "kappa_end", "kappa_jitter", "hard", "hard_end"):
             value = getattr(self, name)
             require(value is None or 0 <= value <= 1, f"mask.{name}", "a share in [0, 1]", value)
         require(self.block >= 1, "mask.block", "a positive number of pixels", self.block)
@@ -150,6 +152,7 @@ class DecoderConfig:
     scales : cells a patch side at each tap, of 4, 2, 1, 0.5
     width, depth, heads, mlp_ratio : of each decoder's transformer; with depth 0 there is none, and the prediction is
         linear in the encoder's tokens, which then must be there for hidden patches too (``mask.tokens = "replace"``)
+    topdown : whether each decoder's tokens attend to those of the next coarser scale, through a gate that starts at 0
     """
 
     taps: tuple[int, ...] = (2, 4, -2, 0)
@@ -158,6 +161,7 @@ class DecoderConfig:
     depth: int = 1
     heads: int = 8
     mlp_ratio: float = 4.0
+    topdown: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.taps) >= 1, "decoder.taps", "at least one block number", self.taps)
@@ -184,17 +188,20 @@ class TargetConfig:
 
     Attributes
     ----------
-    kind : ``hog`` histograms of oriented gradients, or ``pixel`` values
+    kind : ``hog`` histograms of oriented gradients, ``pixel`` values, or ``feature``: the teacher's tokens of the
+        unmasked crop
     normalise : pixels by the mean and variance of each ``patch``, or of the whole ``image`` as the encoder sees it
         (``data.mean``, ``data.std``)
     bins : unsigned orientations of a HOG cell
     gate : magnitude below which a HOG cell counts as flat, as a share of the image's gradient scale
+    magnitude : whether a HOG cell has one more channel, the logarithm of the contrast that its normalisation discards
     """
 
-    kind: Literal["hog", "pixel"] = "hog"
+    kind: Literal["hog", "pixel", "feature"] = "hog"
     normalise: Literal["patch", "image"] = "patch"
     bins: int = 9
     gate: float = 0.05
+    magnitude: bool = False
 
     def __post_init__(self) -> None:
         require(self.bins >= 2, "target.bins", "at least 2 orientations", self.bins)
@@ -332,9 +339,9 @@ class Config:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", "an integer in [0, 2^31)", self.seed)
-        if self.target.kind == "pixel" and self.decoder.scales != (1.0,):
+        if self.target.kind != "hog" and self.decoder.scales != (1.0,):
             raise ConfigError(
-                'target.kind = "pixel" is per patch: it needs decoder.scales = [1] and one tap, '
+                f'target.kind = "{self.target.kind}" is per patch: it needs decoder.scales = [1] and one tap, '
                 f"got decoder.scales = {toml_value(self.decoder.scales)}"
             )
         if self.recalibrate.mode == "decoder" and self.uses_gaze and 1.0 not in self.decoder.scales:
@@ -346,6 +353,11 @@ class Config:
             raise ConfigError(
                 'recalibrate.mode = "predicted" reads the gaze head, which loss.gaze_prediction = 0 leaves out; '
                 "set loss.gaze_prediction, such as 0.1"
+            )
+        if self.decoder.topdown and (self.decoder.depth == 0 or len(self.decoder.scales) < 2):
+            raise ConfigError(
+                "decoder.topdown joins the decoders of two scales or more: it needs decoder.depth of at least 1, and "
+                f"more scales than decoder.scales = {toml_value(self.decoder.scales)}"
             )
         if self.decoder.depth == 0 and self.mask.tokens == "drop":
             raise ConfigError(
@@ -366,7 +378,7 @@ class Config:
     @property
     def uses_teacher(self) -> bool:
         """Whether the method looks at the image through a moving average of its own encoder."""
-        guides = self.mask.kind in ("attention", "hard")
+        guides = self.mask.kind in ("attention", "hard") or self.target.kind == "feature"
         return guides or (self.recalibrates and self.recalibrate.mode in ("ema", "attn"))
 
     @property

@@ -1,9 +1,9 @@
-"""What the decoders are asked to reconstruct: oriented gradients at four scales, or pixels.
+"""What the decoders are asked to reconstruct: oriented gradients at four scales, pixels, or a teacher's features.
 
-Computed on the grey crop as it was cut out, in float32, before the network's normalisation.
+Gradients and pixels are computed on the grey crop as it was cut out, in float32, before the network's normalisation.
 
 Shape suffixes: B images, H and W pixels, K orientation bins, R and C cells along the axes, L cells or patches in
-row-major order, P pixels of a patch.
+row-major order, P pixels of a patch, D channels of the teacher.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ _PIXEL_VARIANCE = 1e-6
 
 
 def hog_pyramid(
-    grey_BHW: Tensor, *, patch: int, scales: Sequence[float], bins: int = 9, gate: float = 0.05
+    grey_BHW: Tensor,
+    *,
+    patch: int,
+    scales: Sequence[float],
+    bins: int = 9,
+    gate: float = 0.05,
+    magnitude: bool = False,
 ) -> list[Tensor]:
     """Histograms of oriented gradients at several cell sizes, from one pass over the pixels.
 
@@ -43,10 +49,12 @@ def hog_pyramid(
     gate : float >= 0
         Cells whose gradients are small beside this share of the image's mean gradient magnitude shrink towards zero
         instead of being blown up to length one, so that noise in air is not a target. 0 is the reference.
+    magnitude : one more channel behind the orientations, ``log(1 + |h| / g)``: how strong the cell's edges are beside
+        the image's, which cells of length one do not tell (method.md g)
 
     Returns
     -------
-    list of (B, cells, bins) float32, one for each scale
+    list of (B, cells, bins or bins + 1) float32, one for each scale
         ``h / sqrt(|h|^2 + (gate g)^2)``, h the mean gradient magnitude in each orientation over the cell, g the mean
         magnitude over the image.
 
@@ -65,12 +73,17 @@ def hog_pyramid(
     magnitude_BHW = torch.sqrt(x_BHW * x_BHW + y_BHW * y_BHW)
     bin_BHW = orientation_bin(x_BHW, y_BHW, bins)
     finest_BKRC = torch.stack([pool_mean(magnitude_BHW * (bin_BHW == k), patch // FINE) for k in range(bins)], dim=1)
-    floor_B11 = gate * magnitude_BHW.mean(dim=(1, 2))[:, None, None]
+    mean_B11 = magnitude_BHW.mean(dim=(1, 2))[:, None, None]
+    floor_B11 = gate * mean_B11
     pyramid = []
     for scale in scales:
         cells_BLK = pool_mean(finest_BKRC, round(FINE / scale)).flatten(2).mT
         squared_BL1 = cells_BLK.square().sum(dim=2, keepdim=True)
-        pyramid.append(cells_BLK / torch.sqrt(squared_BL1 + floor_B11 * floor_B11 + _TINY))
+        target_BLK = cells_BLK / torch.sqrt(squared_BL1 + floor_B11 * floor_B11 + _TINY)
+        if magnitude:
+            contrast_BL1 = torch.log1p(torch.sqrt(squared_BL1) / mean_B11.clamp(min=math.sqrt(_TINY)))
+            target_BLK = torch.cat([target_BLK, contrast_BL1], dim=2)
+        pyramid.append(target_BLK)
     return pyramid
 
 
@@ -111,6 +124,22 @@ def grey_target(grey_BHW: Tensor, *, patch: int, mean: float, std: float) -> Ten
     (B, L, patch * patch) float32, patches and their pixels row-major.
     """
     return (patchify(grey_BHW.to(torch.float32), patch) - mean) / std
+
+
+def feature_target(tokens_BLD: Tensor) -> Tensor:
+    """A teacher's tokens, each of mean 0 and variance 1 over its channels (data2vec, Baevski et al., ICML 2022).
+
+    Without that normalisation, tokens that are all the same would be a target without error.
+
+    Parameters
+    ----------
+    tokens_BLD : (B, L, D), of the unmasked crop, any precision
+
+    Returns
+    -------
+    (B, L, D) float32
+    """
+    return F.layer_norm(tokens_BLD.float(), tokens_BLD.shape[-1:])
 
 
 def patchify(grey_BHW: Tensor, patch: int) -> Tensor:

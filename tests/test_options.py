@@ -1,0 +1,123 @@
+"""Options that a method may be given: other targets, a jittered rate, decoders that look at the coarser one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import batch, tiny_config
+from torch import Tensor
+
+from vpmim.config import Config, ConfigError
+from vpmim.model import build_model
+from vpmim.objective import panels, reconstruct, training_losses
+from vpmim.report_pictures import training_cards
+
+ONE_SCALE = ("decoder.taps=[0]", "decoder.scales=[1]")
+FEATURE = ("target.kind=feature", *ONE_SCALE)
+
+
+def losses(config: Config, gaze: list[bool]) -> dict[str, Tensor]:
+    """Losses of a network made from the configuration's own seed."""
+    return training_losses(build_model(config), batch(gaze), config, progress=0.5, epoch=0)
+
+
+# ---------------------------------------------------------------------------------------------- targets
+
+
+def test_the_loss_of_feature_targets_equals_an_independent_one() -> None:
+    config = tiny_config("localmim", *FEATURE)
+    model, samples = build_model(config), batch([False] * 3)
+    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    with torch.no_grad():
+        vit = model.teacher.encoder.vit
+        tokens = vit.forward_features((step.crops.grey_BHW[:, None] - 0.5) / 0.25)[:, 1:]
+    target = (tokens - tokens.mean(2, keepdim=True)) / (tokens.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    error, mask = ((step.outputs.predictions[0] - target) ** 2).mean(dim=2), step.selection.mask_BL.float()
+    got = training_losses(model, samples, config, progress=0.5, epoch=0)
+    assert got["loss"].item() == pytest.approx(((error * mask).sum() / mask.sum()).item(), rel=1e-4)
+
+
+def test_feature_targets_follow_the_teacher_and_teach_only_the_encoder_that_learns() -> None:
+    config = tiny_config("vp_mim_joint", *FEATURE)
+    model, samples = build_model(config), batch([True, False])
+    before = reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0]
+    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    assert not before.requires_grad
+    assert all(p.grad is None for p in model.teacher.parameters())
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0], before)
+    model.update_teacher(keep=0.5)
+    assert not torch.allclose(reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0], before, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["mae", "simmim", "attmask", "hpm", "vp_mim"])
+def test_any_method_takes_feature_targets(name: str) -> None:
+    small = () if name == "simmim" else ("decoder.depth=1", *ONE_SCALE)
+    got = losses(tiny_config(name, "target.kind=feature", *small), [True, False])
+    got["loss"].backward()
+    assert 0 < got["loss"].item() < 10
+
+
+def test_feature_targets_have_one_scale() -> None:
+    with pytest.raises(ConfigError, match=r'target\.kind = "feature" is per patch: it needs decoder\.scales = \[1\]'):
+        tiny_config("vp_mim", "target.kind=feature")
+
+
+def test_features_are_no_picture_and_panels_and_report_do_without() -> None:
+    config = tiny_config("vp_mim", *FEATURE)
+    pictures = panels(build_model(config), batch([True]), config, progress=0.5, epoch=0)
+    assert {"image", "prior", "recalibrated", "relevant", "mask", "weights_1x"} == set(pictures)
+    (card,) = training_cards(pictures, pixels=False, count=1)
+    assert "weight of each cell" in card
+    assert "reconstruction" not in card
+
+
+def test_the_magnitude_is_one_more_channel_that_panels_leave_out() -> None:
+    config = tiny_config("vp_mim", "target.magnitude=true")
+    model, samples = build_model(config), batch([True, False])
+    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    assert {target.shape[2] for target in step.targets} == {10} == {p.shape[2] for p in step.outputs.predictions}
+    pictures = panels(model, samples, config, progress=0.5, epoch=0)
+    assert pictures["target_2x"].shape[-1] == pictures["prediction_2x"].shape[-1] == 9
+    assert (pictures["target_1x"].reshape(2, 49, 9) == step.targets[2][..., :9].numpy()).all()
+
+
+# ---------------------------------------------------------------------------------------------- masking
+
+
+def test_a_jittered_rate_differs_from_image_to_image_and_the_count_stays_exact() -> None:
+    n = 64
+    config = tiny_config("vp_mim", "mask.kappa_jitter=0.3", "prior.partition=topk", "data.crop_scale=[1, 1]")
+    plain = tiny_config("vp_mim", "prior.partition=topk", "data.crop_scale=[1, 1]")
+    model, samples = build_model(config), batch([True] * n)
+    hidden = []
+    for epoch in range(2):
+        step = reconstruct(model, samples, config, progress=0.5, epoch=epoch)
+        assert step.selection.mask_BL.sum(dim=1).tolist() == [49 - 12] * n
+        relevant = step.crops.relevant_BL
+        assert relevant.sum(dim=1).tolist() == [13] * n
+        hidden.append((step.selection.mask_BL & relevant).sum(dim=1))
+    # floor(kappa * 13) for kappa uniform in [0.2, 0.8]: 2 to 10, 6 on average
+    assert 2 <= int(hidden[0].min()) < 4
+    assert 9 <= int(hidden[0].max()) <= 10
+    assert abs(hidden[0].double().mean().item() - 6) < 4 * 2.25 / n**0.5
+    assert not torch.equal(hidden[0], hidden[1])
+    step = reconstruct(model, samples, plain, progress=0.5, epoch=0)
+    assert (step.selection.mask_BL & step.crops.relevant_BL).sum(dim=1).tolist() == [6] * n
+
+
+def test_a_jittered_rate_is_cut_to_shares_and_goes_with_schedules_and_soft_masking() -> None:
+    wide = ("mask.kappa_jitter=1", "mask.kappa=0", "mask.kappa_end=1")
+    for more in ((), ("prior.partition=soft",)):
+        config = tiny_config("vp_mim", *wide, *more)
+        step = reconstruct(build_model(config), batch([True] * 16), config, progress=1.0, epoch=0)
+        assert step.selection.mask_BL.sum(dim=1).tolist() == [49 - 12] * 16
+    with pytest.raises(ConfigError, match=r"mask\.kappa_jitter: expected a share"):
+        tiny_config("vp_mim", "mask.kappa_jitter=2")
+
+
+def test_without_gaze_a_jittered_rate_changes_nothing() -> None:
+    jittered, plain = (tiny_config("vp_mim", f"mask.kappa_jitter={width}") for width in (0.5, 0.0))
+    assert losses(jittered, [False] * 3)["loss"].item() == losses(plain, [False] * 3)["loss"].item()
