@@ -25,10 +25,12 @@ WHOLE = ("data.crop_scale=[1, 1]", "data.crop_ratio=[1, 1]", "data.input_size=12
 """Crops that need no resampling: HOG's bins jump where two ways of resampling differ by a rounding error."""
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "option"), [*((name, "seed=0") for name in METHODS), ("vp_mim", "decoder.topdown=true")]
+)
 @pytest.mark.parametrize("size", [96, 112])
-def test_flops_are_those_torch_counts(name: str, size: int) -> None:
-    config = small(name, f"data.input_size={size}")
+def test_flops_are_those_torch_counts(name: str, option: str, size: int) -> None:
+    config = small(name, f"data.input_size={size}", option)
     model, samples = build_model(config), batch([True])
     step = reconstruct(model, samples, config, progress=0, epoch=0)
     count = count_flops(model, config)
@@ -51,9 +53,12 @@ def test_flops_of_the_published_sizes() -> None:
         assert count.training_flop / 1e9 == pytest.approx(gflop, rel=0.04)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_plain_form_is_the_same_method(name: str) -> None:
-    config = small(name, *WHOLE)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, ()) for name in METHODS), ("mae", ("target.kind=feature",)), ("vp_mim", ("target.magnitude=true",))],
+)
+def test_the_plain_form_is_the_same_method(name: str, options: tuple[str, ...]) -> None:
+    config = small(name, *WHOLE, *options)
     model, samples = build_model(config), batch([True, False, True])
     ours = training_losses(model, samples, config, progress=0.5, epoch=2)
     plain = plain_losses(model, samples, config, progress=0.5, epoch=2)

@@ -121,3 +121,33 @@ def test_a_jittered_rate_is_cut_to_shares_and_goes_with_schedules_and_soft_maski
 def test_without_gaze_a_jittered_rate_changes_nothing() -> None:
     jittered, plain = (tiny_config("vp_mim", f"mask.kappa_jitter={width}") for width in (0.5, 0.0))
     assert losses(jittered, [False] * 3)["loss"].item() == losses(plain, [False] * 3)["loss"].item()
+
+
+# ---------------------------------------------------------------------------------------------- decoders
+
+
+def test_looking_at_the_coarser_scale_starts_as_without_it_digit_for_digit() -> None:
+    plain, joined = (
+        losses(tiny_config(), [True, False]),
+        losses(tiny_config("vp_mim", "decoder.topdown=true"), [True, False]),
+    )
+    assert {name: value.item() for name, value in plain.items()} == {n: value.item() for n, value in joined.items()}
+
+
+def test_every_parameter_learns_once_the_gates_have_opened() -> None:
+    config = tiny_config("vp_mim", "decoder.topdown=true")
+    model, samples = build_model(config), batch([True] * 2)
+    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    gates = [joint.gate for joint in model.pyramid.topdown]
+    assert len(gates) == 3
+    assert all(bool(gate.grad != 0) for gate in gates)
+    with torch.no_grad():
+        for gate in gates:
+            gate.fill_(0.5)
+    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    assert [name for name, p in model.named_parameters() if not bool(p.grad.abs().sum() > 0)] == []
+
+
+def test_two_scales_are_needed_to_look_from_one_to_the_other() -> None:
+    with pytest.raises(ConfigError, match=r"decoder\.topdown joins the decoders of two scales or more"):
+        tiny_config("mae", "decoder.topdown=true")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vpmim.pyramid import Doubling, Pyramid, ScaleHead, TokenDecoder, scale_grid, sincos_positions
+from vpmim.pyramid import Doubling, Pyramid, ScaleHead, TokenDecoder, TopDown, scale_grid, sincos_positions
 from vpmim.settings import DecoderConfig
 
 
@@ -149,3 +149,30 @@ def test_maes_decoder_falls_out_of_the_configuration() -> None:
         is None
     )
     assert tokens is not None
+
+
+def test_topdown_is_gated_cross_attention_written_out() -> None:
+    torch.manual_seed(0)
+    joint = TopDown(16, 2)
+    nn.init.constant_(joint.gate, 0.7)
+    nn.init.normal_(joint.norm_coarser.weight)
+    x, coarser = torch.randn(1, 5, 16), torch.randn(1, 5, 16)
+    q = joint.query(F.layer_norm(x[0], (16,), eps=1e-6))
+    k, v = joint.key_value(joint.norm_coarser(coarser[0])).chunk(2, dim=1)
+    seen = [torch.softmax(q[:, h] @ k[:, h].T / math.sqrt(8), dim=1) @ v[:, h] for h in (slice(0, 8), slice(8, 16))]
+    expected = x[0] + math.tanh(0.7) * joint.project(torch.cat(seen, dim=1))
+    torch.testing.assert_close(joint(x, coarser)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_finer_scale_looks_at_the_coarser_and_never_the_other_way() -> None:
+    config = DecoderConfig(taps=(1, 2, 0), scales=(1.0, 4.0, 0.5), width=32, heads=4, topdown=True)
+    pyramid = Pyramid(20, 9, config, grid=(2, 2), prefix=0)
+    for joint in pyramid.topdown:
+        nn.init.constant_(joint.gate, 0.5)
+    read: dict[float, set[float]] = {}
+    for i, scale in enumerate(config.scales):
+        taps = [torch.randn(1, 2, 20, requires_grad=True) for _ in range(3)]
+        predictions, _ = pyramid(taps, torch.arange(4)[None])
+        predictions[i].sum().backward()
+        read[scale] = {s for s, tap in zip(config.scales, taps, strict=True) if tap.grad is not None}
+    assert read == {0.5: {0.5}, 1.0: {0.5, 1.0}, 4.0: {0.5, 1.0, 4.0}}

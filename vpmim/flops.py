@@ -62,6 +62,8 @@ def count_flops(model: MaskedImageModel, config: Config) -> FlopCount:
         (0 if isinstance(decoder, PatchTokens) else token_decoder(tokens)) + scale_head_macs(head, channels)
         for decoder, head in zip(model.pyramid.decoders, model.pyramid.heads, strict=True)
     )
+    # a joint of two scales: query, key, value and projection, and attention in and out
+    decoders += len(model.pyramid.topdown) * block_macs(patches, config.decoder.width, 0)
     learning = {"encoder": encoder_on(seen), "decoders": decoders}
     if model.gaze_head is not None:
         learning["gaze head"] = seen * encoder.width

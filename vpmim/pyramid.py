@@ -9,6 +9,7 @@ D channels of the encoder, W width of a decoder, N cells at a decoder's scale, C
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -96,6 +97,31 @@ class ScaleHead(nn.Module):
         return cells.permute(0, *down, *across, cells.ndim - 1).reshape(x.shape[0], -1, x.shape[-1])
 
 
+class TopDown(nn.Module):
+    """A finer scale's tokens look at the next coarser one's: cross-attention behind a gate that starts at 0.
+
+    ``x + tanh(gate) * attention(LN(x), LN(coarser))``: at the start nothing but x, so that training begins as without
+    it, and the gate is the first to learn (method.md c; gates as in Flamingo, Alayrac et al., NeurIPS 2022).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_coarser = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, width)
+        self.gate = nn.Parameter(torch.zeros(1))
+        self.apply(_initialise)
+
+    def forward(self, tokens_BLW: Tensor, coarser_BLW: Tensor) -> Tensor:
+        """(B, L, W) and (B, L, W) to (B, L, W)."""
+        query = self.query(self.norm(tokens_BLW))
+        key, value = self.key_value(self.norm_coarser(coarser_BLW)).chunk(2, dim=2)
+        query, key, value = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        seen_BLW = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return tokens_BLW + torch.tanh(self.gate) * self.project(seen_BLW)
+
+
 class Doubling(nn.Module):
     """A transposed convolution of kernel and stride 2, on tokens: (B, ..., I) to (B, ..., 2, 2, O).
 
@@ -129,7 +155,7 @@ class PatchTokens(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A `TokenDecoder`, or `PatchTokens` for depth 0, and a `ScaleHead` for each tap.
+    """A `TokenDecoder`, or `PatchTokens` for depth 0, and a `ScaleHead` for each tap; a `TopDown` between two scales.
 
     Parameters
     ----------
@@ -155,6 +181,9 @@ class Pyramid(nn.Module):
         )
         width = config.width if config.depth else encoder_width
         self.heads = nn.ModuleList([ScaleHead(width, channels, scale=scale, grid=grid) for scale in config.scales])
+        # from the second coarsest scale to the finest; made last, so that all else starts as without them
+        joints = len(config.scales) - 1 if config.topdown else 0
+        self.topdown = nn.ModuleList([TopDown(width, config.heads) for _ in range(joints)])
 
     def forward(self, taps: list[Tensor], ids_restore_BL: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Predictions at each scale, and the tokens behind that of scale 1.
@@ -169,6 +198,10 @@ class Pyramid(nn.Module):
         list of (B, N, C), (B, L, W) or None where there is no scale 1
         """
         tokens = [decoder(tap, ids_restore_BL) for decoder, tap in zip(self.decoders, taps, strict=True)]
+        if self.topdown:
+            coarse_to_fine = sorted(range(len(tokens)), key=lambda i: self.scales[i])
+            for (coarser, finer), joint in zip(itertools.pairwise(coarse_to_fine), self.topdown, strict=True):
+                tokens[finer] = joint(tokens[finer], tokens[coarser])
         predictions = [head(x) for head, x in zip(self.heads, tokens, strict=True)]
         return predictions, tokens[self.scales.index(1.0)] if 1.0 in self.scales else None
 
