@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gazekit.cache_files import map_array, read_header, read_readings, read_shard_file, row_failures
+from gazekit.cache_files import (
+    check_finite,
+    check_values,
+    gaze_kind,
+    map_array,
+    read_header,
+    read_readings,
+    read_shard_file,
+    row_failures,
+)
 from gazekit.errors import CacheError
 from gazekit.geometry import ImageFrame
 from gazekit.shards import (
@@ -146,7 +155,7 @@ class ArrayView:
                 at = end
             k += 1
         if self._name == "fixations":
-            _check_finite(out, self._cache.path)
+            check_finite(out, self._cache.path)
         return out
 
 
@@ -228,6 +237,11 @@ class PriorCache:
         return [row for row in self._all_rows() if row["status"] == "ok"]
 
     @cached_property
+    def gaze_kinds(self) -> list[str | None]:
+        """Whose gaze each row has: "measured", "predicted" (a model's, no person's) or None; in the order of `ids`."""
+        return [gaze_kind(row) for row in self.rows]
+
+    @cached_property
     def failures(self) -> list[dict[str, Any]]:
         """What was skipped: id, image_id, reading_ids, reason, message; readings of usable images too."""
         return [failure for row in self._all_rows() for failure in row_failures(row)]
@@ -269,7 +283,7 @@ class PriorCache:
         k = bisect.bisect_right(self._starts, i) - 1
         start, stop = self.shard_array(k, "offsets")[i - self._starts[k] :][:2].tolist()
         copied: NDArray[np.float64] = np.array(self.shard_array(k, "fixations")[start:stop])
-        _check_finite(copied, self._directory(k))
+        check_finite(copied, self._directory(k))
         return copied
 
     def prior(self, i: int) -> Prior:
@@ -311,7 +325,7 @@ class PriorCache:
         array = map_array(path, self.specs[name], n)
         if name in _IN_MEMORY:
             array = np.array(array)
-            _check_values(path, name, array, shard["fixations"])
+            check_values(path, name, array, shard["fixations"])
             array.flags.writeable = False
         return array
 
@@ -371,21 +385,6 @@ def open_cache(path: str | os.PathLike[str], verify: bool = False) -> PriorCache
         if problems:
             raise CacheError(f"{root} is damaged: {'; '.join(problems)}")
     return PriorCache(root, header)
-
-
-def _check_values(path: Path, name: str, array: NDArray[Any], fixations: int) -> None:
-    if name == "offsets":
-        sound = array[0] == 0 and array[-1] == fixations and bool((np.diff(array) >= 0).all())
-    else:
-        sound = bool(np.isfinite(array).all() and (array[:, [0, 1, 4, 5]] > 0).all())
-    if not sound:
-        raise CacheError(f"{path} is damaged: its values contradict each other")
-
-
-def _check_finite(fixations: NDArray[np.float64], where: Path) -> None:
-    """One NaN in a weight would make a whole map NaN, far from here."""
-    if not np.isfinite(fixations).all():
-        raise CacheError(f"{where} is damaged: a fixation is not finite; `gazekit verify` names the file")
 
 
 def _starts(lengths: Iterable[int]) -> list[int]:

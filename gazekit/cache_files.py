@@ -29,6 +29,9 @@ from gazekit.shards import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MEASURED, PREDICTED = "measured", "predicted"
+"""Whose gaze a row has: a person's, or what a model expects. A row that does not say has measured gaze."""
+
 _MAX_NPY_HEADER = 1000
 _MAX_COUNT = 1 << 48  # sums of counts stay what len() can say
 
@@ -141,6 +144,11 @@ def row_failures(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [ids | failure for failure in row["failures"]]
 
 
+def gaze_kind(row: Mapping[str, Any]) -> str | None:
+    """Whose gaze a row of ``shard.json`` has: `MEASURED`, `PREDICTED` or nobody's, None."""
+    return (row.get("gaze") or MEASURED) if row.get("n_fixations") else None
+
+
 def map_array(path: Path, spec: ArraySpec, n: int) -> NDArray[Any]:
     """Memory-map one ``.npy`` file after checking that it is exactly what it must be.
 
@@ -178,6 +186,22 @@ def read_readings(path: Path, start: int, stop: int) -> list[dict[str, Any]]:
     with path.open("rb") as file:
         file.seek(start)
         return [_parse_json(line, path) for line in file.read(stop - start).splitlines()]
+
+
+def check_values(path: Path, name: str, array: NDArray[Any], fixations: int) -> None:
+    """`CacheError` for frames or offsets that cannot be."""
+    if name == "offsets":
+        sound = array[0] == 0 and array[-1] == fixations and bool((np.diff(array) >= 0).all())
+    else:
+        sound = bool(np.isfinite(array).all() and (array[:, [0, 1, 4, 5]] > 0).all())
+    if not sound:
+        raise CacheError(f"{path} is damaged: its values contradict each other")
+
+
+def check_finite(fixations: NDArray[np.float64], where: Path) -> None:
+    """One NaN in a weight would make a whole map NaN, far from here."""
+    if not np.isfinite(fixations).all():
+        raise CacheError(f"{where} is damaged: a fixation is not finite; `gazekit verify` names the file")
 
 
 def check_plain_file(path: Path) -> None:
@@ -229,6 +253,8 @@ def _is_ok_row(row: dict[str, Any]) -> bool:
         _has(row, _OK_MEMBERS)
         and _is_range(row["readings_bytes"])
         and all(_is_count(row.get(name)) for name in ("n_readings", "n_fixations"))
+        and row.get("gaze") in (None, MEASURED, PREDICTED)
+        and isinstance(row.get("confidence"), int | float | None)
     )
 
 

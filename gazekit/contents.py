@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gazekit.cache import PriorCache
+from gazekit.cache_files import MEASURED, PREDICTED
 from gazekit.shards import FORMAT_VERSION
 
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -25,10 +26,12 @@ def contents(cache: PriorCache) -> dict[str, Any]:
     -------
     dict
         Figures and small dicts, all of which JSON can hold: identity, parameters, counts, gaze statistics
-        (quartiles over the rows with gaze), how the images were decoded, what was skipped.
+        (quartiles over the rows with measured gaze), how the images were decoded, what was skipped.
     """
     rows = cache.rows
-    with_gaze = [row for row in rows if row["n_fixations"] > 0]
+    measured, predicted = (
+        [row for row, of in zip(rows, cache.gaze_kinds, strict=True) if of == kind] for kind in (MEASURED, PREDICTED)
+    )
     return {
         "cache": str(cache.path),
         "format_version": FORMAT_VERSION,
@@ -38,12 +41,14 @@ def contents(cache: PriorCache) -> dict[str, Any]:
         "images": len({row["image_id"] for row in rows}),
         "readings": sum(row["n_readings"] for row in rows),
         "patients": len({row["patient_id"] for row in rows if row["patient_id"] is not None}),
-        "rows_with_gaze": len(with_gaze),
+        "rows_with_gaze": len(measured) + len(predicted),
+        "gaze_of_rows": _counts(kind or "none" for kind in cache.gaze_kinds),
+        "confidence_of_predicted": _quartiles(row["confidence"] for row in predicted),
         "images_by_readings": _counts(row["n_readings"] for row in rows),
         "fixations": int(cache.offsets[-1]),
-        "fixations_per_row": _quartiles(row["n_fixations"] for row in with_gaze),
-        "dwell_s_per_row": _quartiles(row["dwell_s"] for row in with_gaze),
-        "off_image_share": _quartiles(row["off_image_share"] for row in with_gaze),
+        "fixations_per_row": _quartiles(row["n_fixations"] for row in measured),
+        "dwell_s_per_row": _quartiles(row["dwell_s"] for row in measured),
+        "off_image_share": _quartiles(row["off_image_share"] for row in measured),
         "original_size": _sizes(cache),
         "view": _counts(row["view"] for row in rows),
         "decoder": _counts(row["image"].get("decoder") for row in rows),

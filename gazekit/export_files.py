@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gazekit.cache_files import gaze_kind
 from gazekit.shards import FIXATION_FIELDS, fsync_directory, sync, to_json
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ROW_FIELDS = ("id", "image_id", "reading_ids", "patient_id", "split", "view", "n
 FRAME_FIELDS = ("scale_x", "scale_y", "offset_x", "offset_y", "width", "height")
 """``stored = scale * original + offset``, and the original size."""
 
-INDEX_FIELDS = ("row", *ROW_FIELDS, *FRAME_FIELDS, "heatmap_factor")
+INDEX_FIELDS = ("row", *ROW_FIELDS, "gaze", *FRAME_FIELDS, "heatmap_factor")
 TAR_ROWS = 1000
 """Rows a tar file of WebDataset."""
 
@@ -32,7 +33,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def row_facts(record: Record, row: int) -> dict[str, Any]:
     """What an export says of one row: keys `INDEX_FIELDS`."""
-    facts = {name: record.info[name] for name in ROW_FIELDS}
+    facts = {name: record.info[name] for name in ROW_FIELDS} | {"gaze": gaze_kind(record.info)}
     frame = dict(zip(FRAME_FIELDS, record.frame.to_array().tolist(), strict=True))
     return {"row": row} | facts | frame | {"heatmap_factor": record.info["heatmap_factor"]}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gazekit.cache_files import read_shard_file, row_failures
+from gazekit.cache_files import gaze_kind, read_shard_file, row_failures
 from gazekit.shards import FAILURES_FILE, MANIFEST_FILE, SHARDS, replacing
 
 FAILURE_COLUMNS = ("id", "image_id", "reading_ids", "reason", "message")
@@ -51,6 +51,7 @@ def _manifest_row(shard: str, row: dict[str, Any]) -> dict[str, Any]:
     facts = row.get("image", {})
     return row | {
         "shard": shard,
+        "gaze": gaze_kind(row),
         "image_bytes": None if row["image_bytes"] < 0 else row["image_bytes"],
         "decoder": facts.get("decoder"),
         "voi": facts.get("voi"),
@@ -77,6 +78,8 @@ def _schema() -> Any:
             ("status", text),
             ("reason", text),
             ("split", text),
+            ("gaze", text),
+            ("confidence", number),
             ("n_readings", pa.int64()),
             ("n_fixations", pa.int64()),
             ("off_image_share", number),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gazekit.cache import PriorCache
+from gazekit.cache_files import PREDICTED, gaze_kind
 from gazekit.errors import InputError
 from gazekit.geometry import ImageFrame
 from gazekit.overlays import overlay, panels
@@ -62,7 +63,7 @@ def render_cache(
 
 
 def draw_row(cache: PriorCache, i: int, *, size: int = 640) -> NDArray[np.uint8]:
-    """Three panels of one row, (H, W, 3) uint8 RGB; the X-ray alone where there is no gaze."""
+    """Three panels of one row, (H, W, 3) uint8 RGB; no scanpath of predicted gaze, the X-ray alone without any."""
     from gazekit.prior import density
     from gazekit.relevance import partition
 
@@ -76,6 +77,11 @@ def draw_row(cache: PriorCache, i: int, *, size: int = 640) -> NDArray[np.uint8]
     heat = density(record.gaussians, shape, out_shape=(size, size), crop=square)
     whole = density(record.gaussians, shape, out_shape=(OTSU_SIDE, OTSU_SIDE), crop=square)
     relevant = partition(whole, cache.grid)
+    of_patches = f"relevance of {cache.grid[0]} x {cache.grid[1]} patches, Otsu: {relevant.mean():.0%} relevant"
+    patches = of_patches, overlay(record.image, size=size, relevance=record.relevance, relevant=relevant)
+    if gaze_kind(record.info) == PREDICTED:
+        title = f"predicted gaze, of no reader; confidence {record.info['confidence']:.2f}"
+        return panels([(title, overlay(record.image, size=size, heatmap=heat)), patches], heading=heading)
     durations = record.offset_s - record.onset_s
     points = frame.to_stored(record.gaussians[:, :2])
     scanpath = overlay(record.image, size=size, points=points, durations=durations, reading_index=record.reading_index)
@@ -85,10 +91,7 @@ def draw_row(cache: PriorCache, i: int, *, size: int = 640) -> NDArray[np.uint8]
         [
             ("heatmap", overlay(record.image, size=size, heatmap=heat)),
             (f"scanpath: {gaze}", scanpath),
-            (
-                f"relevance of {cache.grid[0]} x {cache.grid[1]} patches, Otsu: {relevant.mean():.0%} relevant",
-                overlay(record.image, size=size, relevance=record.relevance, relevant=relevant),
-            ),
+            patches,
         ],
         heading=heading,
     )

@@ -106,7 +106,13 @@ def _make_row(task: RowTask, load: Callable[[Entry], Reading], images_root: Path
         [np.zeros((0, len(FIXATION_FIELDS))), *(fixation_rows(g, i, max(with_gaze, 1)) for i, g in enumerate(read))]
     )
     try:
-        maps, factor = _maps(fixations[:, :9], frame, parameters)
+        maps, factor = stored_maps(
+            fixations[:, :9],
+            frame,
+            image_size=parameters.image_size,
+            grid=parameters.grid,
+            heatmap_size=parameters.heatmap_size,
+        )
     except RecordError as error:
         return _skipped(task, parameters, [*failures, _failure(error, [g.looks.entry for g in gaze], images_root)])
     info = _info(task, parameters) | {
@@ -153,22 +159,40 @@ def _stored_image(
     return np.rint(fitted * 255).astype(np.uint8), frame, dict(loaded.facts)
 
 
-def _maps(
-    gaussians: NDArray[np.float64], frame: ImageFrame, parameters: Parameters
+def stored_maps(
+    gaussians: NDArray[np.float64],
+    frame: ImageFrame,
+    *,
+    image_size: int,
+    grid: tuple[int, int],
+    heatmap_size: int,
 ) -> tuple[dict[str, NDArray[Any]], float | None]:
-    """Relevance and heatmap over the stored square, and the factor from the heatmap to shares of gaze."""
+    """Relevance and heatmap over the stored square, and the factor from the heatmap to shares of gaze.
+
+    Parameters
+    ----------
+    gaussians : (F, 9) float64
+        Original pixels, with a mass of 1 inside the image; (0, 9) without gaze.
+    frame : ImageFrame
+    image_size, grid, heatmap_size : as in `gazekit.plan.Parameters`
+
+    Returns
+    -------
+    dict, float or None
+        ``relevance`` and, unless `heatmap_size` is 0, ``heatmap``.
+    """
     from gazekit.prior import density, patch_mass
 
-    shape, side, size = (frame.height, frame.width), parameters.heatmap_size, parameters.image_size
-    square = frame.original_box((-0.5, -0.5, size - 0.5, size - 0.5))
-    grid = PatchGrid(*parameters.grid)
+    square = frame.original_box((-0.5, -0.5, image_size - 0.5, image_size - 0.5))
+    shape_out = (heatmap_size, heatmap_size)
     if len(gaussians) == 0:
-        maps: dict[str, NDArray[Any]] = {"relevance": np.zeros(parameters.grid)}
-        return maps | ({"heatmap": np.zeros((side, side))} if side else {}), None
-    maps = {"relevance": patch_mass(gaussians, *grid.edges(square))}
-    if not side:
+        maps: dict[str, NDArray[Any]] = {"relevance": np.zeros(grid)}
+        return maps | ({"heatmap": np.zeros(shape_out)} if heatmap_size else {}), None
+    maps = {"relevance": patch_mass(gaussians, *PatchGrid(*grid).edges(square))}
+    if not heatmap_size:
         return maps, None
-    heatmap = density(gaussians, shape, out_shape=(side, side), crop=square, normalize=None)
+    shape = frame.height, frame.width
+    heatmap = density(gaussians, shape, out_shape=shape_out, crop=square, normalize=None)
     factor = float(heatmap.max())
     maps["heatmap"] = heatmap / np.float32(factor)
     return maps, factor

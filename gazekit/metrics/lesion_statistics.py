@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from gazekit.cache_files import PREDICTED
 from gazekit.errors import InputError, RecordError
 from gazekit.metrics.cached_gaze import ReadingGaze, mean_scores, readings_of, rows_by_image
 from gazekit.metrics.lesions import lesion_gaze, lesion_ncc
@@ -82,7 +83,10 @@ def lesion_statistics(
         raise InputError(f"regions must be ellipses or boxes, got {regions!r}")
     if map_size < 1:
         raise InputError(f"map_size must be at least 1, got {map_size}")
-    images = rows_by_image(cache)
+    images = {
+        image_id: [i for i in rows if cache.gaze_kinds[i] != PREDICTED]  # which no reader stands behind
+        for image_id, rows in rows_by_image(cache).items()
+    }
     shape = map_size, map_size
     means = {i: _mean_map(list(readings_of(cache, rows)), shape) for i, rows in images.items()}
     total = np.sum(list(means.values()), axis=0)
