@@ -100,7 +100,7 @@ def build_heatmaps(
         note(f"note: {line}")
     if executor in ("processes", "serial"):
         task_index, task_count = array_task(os.environ, task_index, task_count)
-    if task_index is not None:
+    if task_index is not None and task_count is not None:
         note(f"note: this is task {task_index} of {task_count}, counted from 0")
     with ExitStack() as stack:
         advance: list[Callable[[int], None]] = []
