@@ -9,6 +9,7 @@ Legend of shape suffixes: B batch, N cells of one scale, C target channels, L pa
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -89,7 +90,8 @@ def weighted_mean(errors_BN: Tensor, weights_BN: Tensor, *, normalise: str) -> T
     Parameters
     ----------
     errors_BN, weights_BN : (B, N) float32
-    normalise : ``sample``: the ratio sum w e / sum w of each sample, then the mean over the batch; ``batch``: one ratio
+    normalise : ``sample``: the ratio sum w e / sum w of each sample, then the mean over the batch; ``batch``: one
+        ratio, of the batch of all the processes that train together
 
     Returns
     -------
@@ -98,8 +100,21 @@ def weighted_mean(errors_BN: Tensor, weights_BN: Tensor, *, normalise: str) -> T
     """
     error, weight = (weights_BN * errors_BN).sum(dim=1), weights_BN.sum(dim=1)
     if normalise == "batch":
-        return error.sum() / weight.sum().clamp(min=_TINY)
+        return error.sum() / mean_over_processes(weight.sum()).clamp(min=_TINY)
     return (error / weight.clamp(min=_TINY)).mean()
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a value without gradient over the processes that train together; alone, the value itself.
+
+    DDP takes the mean of the processes' gradients. A process that divides its sum of errors by the mean of all sums of
+    weights makes that mean the ratio over the whole batch.
+    """
+    if not dist.is_initialized():
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
 
 
 def ranking_loss(difficulty_BL: Tensor, errors_BL: Tensor, mask_BL: Tensor) -> Tensor:
