@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vpmim.setting_checks import ConfigError, require, toml_value
+from vpmim.train_settings import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,60 +270,6 @@ class RecalibrateConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """The optimisation.
-
-    Attributes
-    ----------
-    batch_size : images a step, over all processes
-    epochs : length of the training
-    max_steps : where set, the length of training and of the schedule, in place of epochs
-    base_lr : learning rate for 256 images a step; lr = base_lr * batch_size / 256
-    lr : where set, the learning rate itself, in place of base_lr
-    min_lr : where the cosine ends
-    weight_decay : not applied to norms, biases and tokens
-    betas : AdamW's
-    warmup_epochs : linear warm-up, at most half of the run
-    clip_grad : largest norm of the gradient; none = not clipped
-    ema : share of itself that the teacher, a moving average of the encoder, keeps at each step, where there is one
-    precision : ``bf16`` autocast, ``fp32``, or ``auto`` (bf16 on a GPU that has it)
-    compile : ``on``, ``off``, or ``auto`` (on a GPU)
-    checkpoint_every : steps between two checkpoints
-    keep : newest checkpoints kept
-    log_every : steps between two lines of metrics.jsonl
-    """
-
-    batch_size: int = 128
-    epochs: int = 400
-    max_steps: int | None = None
-    base_lr: float = 3e-3
-    lr: float | None = None
-    min_lr: float = 1e-6
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.95)
-    warmup_epochs: float = 10.0
-    clip_grad: float | None = None
-    ema: float = 0.999
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    compile: Literal["auto", "off", "on"] = "auto"
-    checkpoint_every: int = 500
-    keep: int = 3
-    log_every: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "max_steps", "checkpoint_every", "keep", "log_every"):
-            value = getattr(self, name)
-            require(value is None or value >= 1, f"train.{name}", "a positive integer", value)
-        for name in ("base_lr", "lr", "clip_grad"):
-            value = getattr(self, name)
-            require(value is None or value > 0, f"train.{name}", "a positive number", value)
-        for name in ("min_lr", "weight_decay", "warmup_epochs"):
-            require(getattr(self, name) >= 0, f"train.{name}", "0 or more", getattr(self, name))
-        require(0 <= self.ema <= 1, "train.ema", "a share in [0, 1]", self.ema)
-        require(all(0 <= beta < 1 for beta in self.betas), "train.betas", "two numbers in [0, 1)", self.betas)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run. ``Config()`` is VP-MIM."""
 
@@ -363,6 +310,11 @@ class Config:
             raise ConfigError(
                 "decoder.depth = 0 predicts from the encoder's tokens alone, and hidden patches have none with "
                 'mask.tokens = "drop"; set mask.tokens = "replace", or decoder.depth = 1'
+            )
+        if self.train.accumulate > 1 and self.loss.normalise == "batch":
+            raise ConfigError(
+                'loss.normalise = "batch" divides by the weights of a whole batch, and train.accumulate = '
+                f'{self.train.accumulate} sees it in parts; set loss.normalise = "sample", or train.accumulate = 1'
             )
         if self.mask.kind == "hard" and 1.0 not in self.decoder.scales:
             raise ConfigError(
