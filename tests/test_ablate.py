@@ -52,7 +52,7 @@ def test_the_baseline_comes_first_and_seeds_make_runs(grid, tmp_path):
     loaded = load_grid(grid, ["mask.ratio=0.5"])
     assert [arm.name for arm in loaded.arms] == ["gaze", "no gaze"]
     assert {arm.config.mask.ratio for arm in loaded.arms} == {0.5}
-    cells = plan(loaded, tmp_path)
+    cells = plan(loaded, tmp_path, {"": ["c"]})
     assert [(cell.arm, cell.config.seed) for cell in cells] == [
         ("gaze", 0),
         ("no gaze", 0),
@@ -96,6 +96,15 @@ def test_a_grid_that_cannot_be_is_refused_before_anything_runs(tmp_path, text, s
         load_grid(tmp_path / "g.toml")
 
 
+def test_an_arm_is_trained_on_the_data_it_names(tmp_path):
+    file = tmp_path / "g.toml"
+    file.write_text('[[arm]]\nname = "a"\n[[arm]]\nname = "b"\ndata = "oracle"\n')
+    cells = plan(load_grid(file), tmp_path, {"": ["one", "two"], "oracle": ["three"]})
+    assert [[path.name for path in cell.data] for cell in cells[:2]] == [["one", "two"], ["three"]]
+    with pytest.raises(ConfigError, match="the arm 'b' is trained on data that is not given: --cache oracle=DIR"):
+        plan(load_grid(file), tmp_path, {"": ["one"]})
+
+
 def test_a_small_ablation_ends_in_one_table_and_goes_on_where_it_was_stopped(grid, tmp_path, monkeypatch):
     cache = write_cache(tmp_path / "cache", images=8, size=64)
     data = write_labelled(tmp_path / "data", images=60)
@@ -110,11 +119,11 @@ def test_a_small_ablation_ends_in_one_table_and_goes_on_where_it_was_stopped(gri
         return True if len(calls) == 3 else real(cell, *arguments)
 
     monkeypatch.setattr(ablation, "run_cell", stopped_at_the_third)
-    first = ablate(loaded, [cache], out, evaluation, draws=50)
+    first = ablate(loaded, {"": [cache]}, out, evaluation, draws=50)
     assert (first.ran, first.interrupted) == (2, True)
     assert [row["seeds"] for row in first.rows] == [1, 1]  # whole comparisons: seed by seed
     monkeypatch.setattr(ablation, "run_cell", real)
-    done = ablate(loaded, [cache], out, evaluation, draws=50)
+    done = ablate(loaded, {"": [cache]}, out, evaluation, draws=50)
     assert (done.ran, done.found, done.interrupted) == (2, 2, False)
 
     rows = json.loads((out / "table.json").read_text())
@@ -137,7 +146,7 @@ def test_a_small_ablation_ends_in_one_table_and_goes_on_where_it_was_stopped(gri
     (out / "gaze" / "seed_0" / "eval" / "results.json").unlink()
     small = write_labelled(tmp_path / "other", images=80)
     with pytest.raises(ResultsError, match="other test images"):
-        ablate(loaded, [cache], out, evaluation | {"data": small}, draws=20)
+        ablate(loaded, {"": [cache]}, out, evaluation | {"data": small}, draws=20)
 
 
 def test_the_command_lists_what_it_would_run(grid, tmp_path):
@@ -161,7 +170,7 @@ def test_arms_can_run_on_several_devices_at_once(grid, tmp_path):
     loaded = load_grid(grid)
     loaded = replace(loaded, seeds=(0,), arms=(*loaded.arms, replace(loaded.arms[1], name="again")))
     evaluation = {"dataset": "folder", "data": data, "features": "mean"}
-    done = ablate(loaded, [cache], tmp_path / "out", evaluation, devices=("cpu", "cpu"), draws=20)
+    done = ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation, devices=("cpu", "cpu"), draws=20)
     assert done.ran == 3
     assert [row["arm"] for row in done.rows] == ["gaze", "no gaze", "again"]
     assert done.rows[1]["auc"] == done.rows[2]["auc"]

@@ -15,7 +15,7 @@ import csv
 import io
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 
 from vpmim.ablation_grid import Arm, Grid
 from vpmim.checkpoint import write_file
-from vpmim.config import Config
+from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
 from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured
 from vpmim.train import train
@@ -35,11 +35,12 @@ RUN, EVAL = "run", "eval"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One run of the grid: an arm with a seed."""
+    """One run of the grid: an arm with a seed, and the caches or folders that it is trained on."""
 
     arm: str
     config: Config
     folder: Path
+    data: tuple[Path, ...] = ()
 
     @property
     def done(self) -> bool:
@@ -59,7 +60,7 @@ class AblationSummary:
 
 def ablate(
     grid: Grid,
-    data_paths: Sequence[str | Path],
+    data: Mapping[str, Sequence[str | Path]],
     out: str | Path,
     evaluation: dict[str, Any],
     *,
@@ -72,7 +73,7 @@ def ablate(
     Parameters
     ----------
     grid : Grid
-    data_paths : caches or folders that every arm is trained on
+    data : name that arms give (``data = "name"``, else "") -> caches or folders to train on
     out : folder
     evaluation : keywords of `vpmim.evaluate.linear_eval` beside the source and the folder of the results
     devices : one process a device; with a single one everything happens in this process
@@ -89,12 +90,12 @@ def ablate(
         Of a run; what was finished stays, and the same call goes on.
     """
     out = Path(out)
-    cells = plan(grid, out)
+    cells = plan(grid, out, data)
     todo = [cell for cell in cells if not cell.done]
     say(f"{grid.name}: {len(grid.arms)} arms, {len(grid.seeds)} seeds; {len(cells) - len(todo)} of {len(cells)} done")
     interrupted = False
     ran = 0
-    for cell, stopped in _run_all(todo, data_paths, evaluation | {"draws": draws}, devices):
+    for cell, stopped in _run_all(todo, evaluation | {"draws": draws}, devices):
         interrupted |= stopped
         ran += not stopped
         say(f"{cell.arm}, seed {cell.config.seed}: " + ("interrupted" if stopped else "done"))
@@ -109,20 +110,35 @@ def ablate(
     return AblationSummary(ran, len(cells) - len(todo), rows, interrupted)
 
 
-def plan(grid: Grid, out: Path) -> list[Cell]:
-    """Every cell of a grid, seed by seed, so that an unfinished ablation has whole comparisons."""
+def plan(grid: Grid, out: Path, data: Mapping[str, Sequence[str | Path]]) -> list[Cell]:
+    """Every cell of a grid, seed by seed, so that an unfinished ablation has whole comparisons.
+
+    Raises
+    ------
+    ConfigError
+        An arm's data is not given.
+    """
+    for arm in grid.arms:
+        if arm.data not in data:
+            given = f"--cache {arm.data}=DIR" if arm.data else "--cache DIR"
+            raise ConfigError(f"{grid.name}: the arm {arm.name!r} is trained on data that is not given: {given}")
     return [
-        Cell(arm=arm.name, config=arm.seeded(seed), folder=out / arm.slug / f"seed_{seed}")
+        Cell(
+            arm=arm.name,
+            config=arm.seeded(seed),
+            folder=out / arm.slug / f"seed_{seed}",
+            data=tuple(map(Path, data[arm.data])),
+        )
         for seed in grid.seeds
         for arm in grid.arms
     ]
 
 
-def run_cell(cell: Cell, data_paths: Sequence[str | Path], evaluation: dict[str, Any], device: str) -> bool:
+def run_cell(cell: Cell, evaluation: dict[str, Any], device: str) -> bool:
     """Train, or go on, and evaluate; True where a signal ended the training."""
     run = cell.folder / RUN
     cell.folder.mkdir(parents=True, exist_ok=True)
-    summary = train(data_paths, run, cell.config, resume=(run / "config.toml").exists(), device=device)
+    summary = train(cell.data, run, cell.config, resume=(run / "config.toml").exists(), device=device)
     if summary.interrupted:
         return True
     linear_eval(run, out=cell.folder / EVAL, device=device, **evaluation)
@@ -203,14 +219,12 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _run_all(
-    todo: Sequence[Cell], data_paths: Sequence[str | Path], evaluation: dict[str, Any], devices: Sequence[str]
-) -> Any:
+def _run_all(todo: Sequence[Cell], evaluation: dict[str, Any], devices: Sequence[str]) -> Any:
     """Each cell as it is finished, with whether it was interrupted."""
     # the first alone, whatever there is: what is wrong is found before others start, and DICOM is converted once
     alone = todo if len(devices) == 1 else todo[:1]
     for cell in alone:
-        yield cell, run_cell(cell, data_paths, evaluation, devices[0])
+        yield cell, run_cell(cell, evaluation, devices[0])
     if len(alone) == len(todo):
         return
     context = multiprocessing.get_context("spawn")
@@ -218,7 +232,7 @@ def _run_all(
     for device in devices:
         free.put(device)
     with ProcessPoolExecutor(len(devices), mp_context=context, initializer=_take_device, initargs=(free,)) as pool:
-        futures = {pool.submit(_run_on_own_device, cell, data_paths, evaluation): cell for cell in todo[1:]}
+        futures = {pool.submit(_run_on_own_device, cell, evaluation): cell for cell in todo[1:]}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
@@ -231,8 +245,8 @@ def _take_device(free: Any) -> None:
     _own_device.append(free.get())
 
 
-def _run_on_own_device(cell: Cell, data_paths: Sequence[str | Path], evaluation: dict[str, Any]) -> bool:
-    return run_cell(cell, data_paths, evaluation, _own_device[0])
+def _run_on_own_device(cell: Cell, evaluation: dict[str, Any]) -> bool:
+    return run_cell(cell, evaluation, _own_device[0])
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -14,6 +14,10 @@
     name = "random masks"
     set = ["mask.kind=random"]              # or config = "mae"
 
+    [[arm]]
+    name = "another reader"
+    data = "second"                         # trained on the caches given as --cache second=DIR
+
     [product]                               # instead of arms, or beside them: one arm a combination
     "mask.kappa" = [0.25, 0.5, 0.75]
 """
@@ -47,14 +51,17 @@ class _Arm:
     name: str
     config: str = "none"
     set: tuple[str, ...] = ()
+    data: str = ""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of the table: a name, and the configuration of its runs (with the seed 0)."""
+    """One line of the table: a name, the configuration of its runs (with the seed 0), and the data they are trained on
+    ("" = that without a name)."""
 
     name: str
     config: Config
+    data: str = ""
 
     @property
     def slug(self) -> str:
@@ -135,7 +142,7 @@ def _written(arms: object, file: _File, overrides: Sequence[str]) -> list[Arm]:
     for values in arms:
         arm = _Arm(**check_fields(_Arm, values, prefix="arm."))
         config = file.config if arm.config == "none" else arm.config
-        made.append(Arm(arm.name, load_config(config, [*file.set, *arm.set, *overrides])))
+        made.append(Arm(arm.name, load_config(config, [*file.set, *arm.set, *overrides]), arm.data))
     return made
 
 

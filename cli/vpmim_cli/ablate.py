@@ -19,8 +19,13 @@ def ablate(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and table.", show_default=False)],
     cache: Annotated[
-        list[Path],
-        typer.Option("--cache", metavar="CACHE", help="What is trained on; may be repeated.", show_default=False),
+        list[str],
+        typer.Option(
+            "--cache",
+            metavar="[NAME=]CACHE",
+            help="What is trained on, or what the arms with data = NAME are; may be repeated.",
+            show_default=False,
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Evaluated on: as of vpmim linear-eval.", show_default=False)],
     data: Annotated[Path, typer.Option(metavar="DIR", help="That data set.", show_default=False)],
@@ -59,8 +64,12 @@ def ablate(
     from vpmim.ablation_grid import load_grid
 
     chosen = load_grid(grid, overrides or [])
+    caches: dict[str, list[Path]] = {}
+    for given in cache:
+        name, named, path = given.partition("=")
+        caches.setdefault(name if named else "", []).append(Path(path if named else given))
     if dry_run:
-        cells = plan(chosen, out)
+        cells = plan(chosen, out, caches)
         listed = [
             {"arm": cell.arm, "seed": cell.config.seed, "done": cell.done, "folder": str(cell.folder)} for cell in cells
         ]
@@ -77,7 +86,7 @@ def ablate(
         "protocol": protocol,
         "convert": partial(convert_dicom, cache=out / "images"),
     }
-    done = run_grid(chosen, cache, out, evaluation, devices=devices.split(","), say=note)
+    done = run_grid(chosen, caches, out, evaluation, devices=devices.split(","), say=note)
     summary(
         {"ran": done.ran, "found_done": done.found, "table": str(out / "table.md")},
         as_json=as_json,
