@@ -1,0 +1,107 @@
+"""The data of the planted-lesion benchmark: images with and without lesions, their labels, and one cache a prior.
+
+    python benchmarks/planted_lesions/make_data.py INDEX OUT [--limit N] [--conditions gaze,oracle] [--workers 2]
+
+INDEX is a CSV of chest X-rays with columns ``path`` (relative to its folder or the one above) and ``patient``. OUT
+gets
+
+    labelled/labels.csv, labelled/*.png     path, patient_id, lesion, nodule, opacity, edge, split
+    caches/<condition>/                     the training patients' images with the gaze of one simulated reader
+    truth.csv                               id, patient, kind, box
+
+Patients are split 70/10/20 by a hash of their ids. Only training patients are in the caches. All gaze is simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scene import CONDITIONS, KINDS, Planted, readings, scene
+
+from gazekit.build import build_heatmaps
+from vpmim.datasets.labelled import OWN_SHARES, split_patients
+from vpmim.images import stored_size
+
+SIDE = 256
+"""Longer side of the images as written; the caches store them for an input of 64 pixels."""
+INPUT = 64
+
+
+def main() -> None:
+    """Write everything that is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--limit", type=int, default=None, help="only so many images, evenly from the index")
+    parser.add_argument("--conditions", default=",".join(CONDITIONS))
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    images, truth = plant(arguments.index, arguments.out / "labelled", limit=arguments.limit, seed=arguments.seed)
+    parts = split_patients([patient for _, patient in images], OWN_SHARES)
+    write_labels(arguments.out, images, truth, parts)
+    train = [image for image, part in zip(images, parts, strict=True) if part == "train"]
+    for condition in arguments.conditions.split(","):
+        summary = build_heatmaps(
+            readings(train, truth, arguments.out / "labelled", condition, arguments.seed),
+            arguments.out / "labelled",
+            arguments.out / "caches" / condition,
+            image_size=stored_size(INPUT),
+            grid=(8, 8),
+            heatmap_size=0,
+            keep_no_gaze=True,
+            workers=arguments.workers,
+        )
+        print(f"{condition}: {summary.images} images, {summary.readings} with gaze, {summary.seconds:.0f} s")
+
+
+def plant(index: Path, out: Path, *, limit: int | None, seed: int) -> tuple[list[tuple[str, str]], dict[str, Planted]]:
+    """Write the images; (image id, patient id) of each, and what was planted."""
+    with index.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if limit is not None:
+        rows = [rows[k] for k in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    out.mkdir(parents=True, exist_ok=True)
+    images, truth = [], {}
+    for number, row in enumerate(rows):
+        source = next(
+            folder / row["path"] for folder in (index.parent, index.parent.parent) if (folder / row["path"]).exists()
+        )
+        image_id = f"99{number:05d}"
+        with Image.open(source) as opened:
+            grey = opened.convert("L")
+            ratio = SIDE / max(grey.size)
+            grey = grey.resize(
+                (round(grey.width * ratio), round(grey.height * ratio)),
+                Image.Resampling.BOX if ratio < 1 else Image.Resampling.BILINEAR,
+            )
+            planted, truth[image_id] = scene(image_id, np.asarray(grey, np.float32) / 255, seed=seed)
+        if not (out / f"{image_id}.png").exists():
+            Image.fromarray(np.rint(planted * 255).astype(np.uint8)).save(out / f"{image_id}.png")
+        images.append((image_id, row["patient"]))
+    return images, truth
+
+
+def write_labels(out: Path, images: list[tuple[str, str]], truth: dict[str, Planted], parts: tuple[str, ...]) -> None:
+    """``labels.csv`` and ``truth.csv``. A kind's negatives are the images without a lesion; other kinds are unknown."""
+    with (out / "labelled" / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "patient_id", "lesion", *KINDS, "split"])
+        for (image_id, patient), part in zip(images, parts, strict=True):
+            kind = truth[image_id].kind
+            of_kind = [int(kind == name) if kind in (name, None) else "" for name in KINDS]
+            table.writerow([f"{image_id}.png", patient, int(kind is not None), *of_kind, part])
+    with (out / "truth.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "patient", "kind", "xmin", "ymin", "xmax", "ymax"])
+        for image_id, patient in images:
+            planted = truth[image_id]
+            table.writerow([image_id, patient, planted.kind or "", *(planted.box or ("",) * 4)])
+
+
+if __name__ == "__main__":
+    main()
