@@ -31,7 +31,8 @@ from vpmim.plain_cli import main
 from vpmim.process import TrainingError
 from vpmim.run_folder import RunError, read_config, requested_config
 from vpmim.schedule import plan_schedule
-from vpmim.train import parameter_groups, train
+from vpmim.step import parameter_groups
+from vpmim.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -385,7 +386,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_last_good_checkpoint(cach
         terms = training_losses(*args, **options)
         return {**terms, "loss": terms["loss"] * (math.nan if next(calls) == 4 else 1)}
 
-    monkeypatch.setattr("vpmim.train.training_losses", broken)
+    monkeypatch.setattr("vpmim.step.training_losses", broken)
     with pytest.raises(TrainingError, match=r"step 5: loss, grad_norm is not finite.*checkpoints/step_00000003"):
         train([cache], tmp_path / "run", config_for(), device="cpu")
     assert [line["step"] for line in lines(tmp_path / "run")] == [1, 2, 3, 4]
@@ -396,7 +397,7 @@ def test_out_of_gpu_memory_names_the_setting_to_lower(cache, tmp_path, monkeypat
     def refuse(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("vpmim.train.training_losses", refuse)
+    monkeypatch.setattr("vpmim.step.training_losses", refuse)
     with pytest.raises(TrainingError, match=r"lower train\.batch_size \(it is 4\).*data\.residency=stream"):
         train([cache], tmp_path / "run", config_for(), device="cpu")
 

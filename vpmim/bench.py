@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from vpmim.data import Samples, TrainingData, valid_areas
 from vpmim.flops import FORMULA, count_flops
@@ -26,10 +25,10 @@ from vpmim.model import MaskedImageModel, build_model
 from vpmim.objective import complete, draw_views, hidden_at, losses_of, make_targets, plan_masks
 from vpmim.plain_step import plain_losses
 from vpmim.prior_source import prior_source
-from vpmim.process import memory_errors_named, usable_device
+from vpmim.process import Place, memory_errors_named, usable_device
 from vpmim.schedule import Schedule, plan_schedule
 from vpmim.settings import Config, require
-from vpmim.train import Objective, adamw, parameter_groups, uses_bf16
+from vpmim.step import TrainingStep, adamw, parameter_groups, uses_bf16
 
 PEAK_TFLOPS = {"H200": 989.0, "H100": 989.0, "A100": 312.0}
 """Dense bf16 rate of a datasheet, by a part of the device's name (SXM modules)."""
@@ -274,29 +273,13 @@ def _measure(
 
 def _our_step(model: MaskedImageModel, config: Config, schedule: Schedule) -> tuple[Step, str, bool]:
     """The step of `vpmim.train`."""
-    device = next(model.parameters()).device
-    optimizer, bf16 = adamw(model, config), uses_bf16(config, device)
-    suits = device.type == "cuda" and config.mask.ratio_end is None
-    compiled = config.train.compile == "on" or (config.train.compile == "auto" and suits)
-    objective: nn.Module = Objective(model, config)
-    if compiled:
-        objective.compile(dynamic=False)
+    take_step = TrainingStep(model, config, Place(next(model.parameters()).device, 0, 1))
 
     def step(number: int, samples: Samples) -> None:
-        progress, epoch = schedule.progress(number), schedule.epoch(number)
-        at = (
-            (torch.full((), progress, dtype=torch.float64, device=device), torch.full((), epoch, device=device))
-            if compiled
-            else (progress, epoch)
-        )
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            terms = objective(samples, progress=at[0], epoch=at[1])
-        terms["loss"].backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        model.update_teacher(keep=config.train.ema)
+        lr = schedule.learning_rate(number)
+        take_step(samples, lr=lr, progress=schedule.progress(number), epoch=schedule.epoch(number))
 
-    return step, "bf16" if bf16 else "fp32", compiled
+    return step, "bf16" if take_step.bf16 else "fp32", take_step.compiled
 
 
 def _plain_step(model: MaskedImageModel, config: Config, schedule: Schedule) -> tuple[Step, str, bool]:

@@ -13,6 +13,7 @@ equal bytes. Nothing is ever unpickled but tensors and plain values (``torch.loa
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -108,8 +109,11 @@ def save_checkpoint(
     header = {METADATA_KEY: json.dumps(dict(metadata), sort_keys=True)}
     try:
         temporary.mkdir()
-        safetensors.torch.save_file(tensors, temporary / MODEL, metadata=header)
-        torch.save(dict(optimizer), temporary / OPTIMIZER)
+        # made in memory and written as plain bytes: both libraries' own writers hide a full disk behind other errors
+        (temporary / MODEL).write_bytes(safetensors.torch.save(tensors, metadata=header))
+        content = io.BytesIO()
+        torch.save(dict(optimizer), content)
+        (temporary / OPTIMIZER).write_bytes(content.getbuffer())
         (temporary / STATE).write_text(json.dumps({**state, "step": step}, indent=1) + "\n", encoding="utf-8")
         sums = [_sum_line(temporary / name) for name in (MODEL, OPTIMIZER, STATE)]
         (temporary / SUMS).write_text("\n".join([*sums, ""]), encoding="utf-8")

@@ -67,6 +67,11 @@ class Samples:
         """The same batch on another device."""
         return Samples(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
 
+    def split(self, size: int) -> list[Samples]:
+        """The batch as batches of `size` images, in their order; the last may be smaller."""
+        columns = [getattr(self, item.name).split(size) for item in fields(self)]
+        return [Samples(*parts) for parts in zip(*columns, strict=True)]
+
 
 class SquareArray(Protocol):
     """Stored squares by place or slice: a memory-mapped view of a cache's shards, or an array."""

@@ -10,7 +10,6 @@ Legend of shape suffixes: B batch, S side of the stored square, K visible patche
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ def plain_losses(
 ) -> dict[str, Tensor]:
     """What `vpmim.objective.training_losses` gives, from samples on the host; boxes are rounded to whole pixels."""
     device = next(model.parameters()).device
-    views = [plain_view(one, config, grid=model.encoder.grid, epoch=epoch) for one in split(samples)]
+    views = [plain_view(one, config, grid=model.encoder.grid, epoch=epoch) for one in samples.split(1)]
     crops = Crops(*(torch.cat(parts).to(device) for parts in zip(*views, strict=True)))
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
     index_B = samples.index_B.to(device)
@@ -43,12 +42,6 @@ def plain_losses(
     ]
     step = complete(model, crops, guidance, selection, targets, config, progress=progress)
     return losses_of(step, config)
-
-
-def split(samples: Samples) -> list[Samples]:
-    """A batch as batches of one."""
-    values = {item.name: getattr(samples, item.name).split(1) for item in fields(samples)}
-    return [Samples(**{name: parts[i] for name, parts in values.items()}) for i in range(len(samples.index_B))]
 
 
 def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int], epoch: int) -> Crops:

@@ -40,6 +40,7 @@ RECIPE_IMAGES, RECIPE_STEPS = 2616, 8000
 
 _PANEL_ARRAYS = {"image", "prior", "recalibrated", "relevant", "mask"}
 _CARDS, _MORE_CARDS = 2, 2
+_STEPS_SHOWN = 8
 _TARGETS = {"hog": "oriented gradients", "pixel": "pixels", "feature": "features of its own moving average"}
 
 
@@ -251,7 +252,8 @@ def _panel_section(run: Path, config: Config) -> Html:
     files = sorted((run / PANELS).glob("step_*.npz"))
     if not files:
         return tag("p", "No panels were saved, so there is nothing to see of this run.", class_="note")
-    kept = [(int(path.stem.removeprefix("step_")), _read_panels(path)) for path in files]
+    shown = [files[i] for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, _STEPS_SHOWN)})]
+    kept = [(int(path.stem.removeprefix("step_")), _read_panels(path)) for path in shown]
     pixels = config.target.kind == "pixel"
     step, arrays = kept[-1]
     cards = training_cards(arrays, pixels=pixels, count=_CARDS + _MORE_CARDS)

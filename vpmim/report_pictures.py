@@ -7,7 +7,6 @@ Legend of shape suffixes: S side of the stored square, F fixations, R C rows and
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +14,21 @@ import numpy as np
 import torch
 
 from vpmim.markup import Html, tag
+from vpmim.panel_pictures import (
+    SIDE,
+    Picture,
+    has_reconstruction,
+    loss_weights,
+    reconstruction,
+    scales_of,
+    target_glyphs,
+)
 from vpmim.pictures import (
-    GLYPH_PALETTE,
-    GREY_PALETTE,
     INFERNO,
-    VIRIDIS,
     boundary,
     colour_map,
     data_uri,
-    glyph_places,
     heat_overlay,
-    pixel_reconstruction,
     relative,
     resized,
     squares,
@@ -41,12 +44,8 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-SIDE = 336
-"""Side of a training picture, in its own units."""
-
 _LATTICE = 128
 _READERS = ("fixation", "fixation second", "fixation third")
-_SCALE = re.compile(r"weights_([0-9.]+)x")
 
 
 def readings_gallery(cache: PriorCache, *, count: int = 6) -> list[Html]:
@@ -145,18 +144,12 @@ def training_cards(arrays: Arrays, *, pixels: bool, count: int) -> list[Html]:
     return [_training_card(arrays, sample, pixels=pixels) for sample in range(min(count, len(arrays["image"])))]
 
 
-def scales_of(arrays: Arrays) -> list[str]:
-    """Names of the scales in a file of panels, finest first: ``4``, ``2``, ``1``, ``0.5``."""
-    found = [match[1] for name in arrays if (match := _SCALE.fullmatch(name))]
-    return sorted(found, key=float, reverse=True)
-
-
 def progress_strip(steps: Sequence[tuple[int, Arrays]], *, pixels: bool) -> Html:
     """The first image's finest reconstruction at each step that was kept; crop and mask are the same at all of them."""
     figures = []
     for step, arrays in steps:
-        scale = scales_of(arrays)[0]
-        figures.append(_captioned(_reconstruction(arrays, 0, scale, pixels=pixels), f"step {step:,}"))
+        made = reconstruction(arrays, 0, scales_of(arrays)[0], pixels=pixels)
+        figures.append(_captioned(_drawn(made, "reconstruction"), f"step {step:,}"))
     return tag("div", figures, class_="strip")
 
 
@@ -199,44 +192,20 @@ def _training_card(arrays: Arrays, sample: int, *, pixels: bool) -> Html:
 
 def _scale(arrays: Arrays, sample: int, scale: str, *, pixels: bool) -> list[Html]:
     """Heading, target, reconstruction and weights of one scale."""
-    rows, cols = arrays["relevant"].shape[1:]
     cells = arrays[f"weights_{scale}x"].shape[1:]
-    cell_px = _cell_px(scale, cols)
-    height, width = round(float(scale) * rows * cell_px), round(float(scale) * cols * cell_px)
     figures = [tag("h4", f"{scale}x: {cells[0]} × {cells[1]} cells")]
-    drawn = f"prediction_{scale}x" in arrays  # a teacher's features are no picture
-    if drawn and not pixels:
-        target = arrays[f"target_{scale}x"][sample]
-        glyphs = glyph_places(target, target, np.zeros(cells), cell_px)[:height, :width]
-        figures.append(_captioned(_picture(glyphs, SIDE, [], palette=GREY_PALETTE, label="target"), "target"))
-    if drawn:
-        figures.append(_captioned(_reconstruction(arrays, sample, scale, pixels=pixels), "reconstruction"))
-    coloured = to_bytes(colour_map(VIRIDIS, relative(arrays[f"weights_{scale}x"][sample])))
-    blocks = coloured.repeat(cell_px, axis=0).repeat(cell_px, axis=1)[:height, :width]
-    figures.append(_captioned(_picture(blocks, SIDE, [], label="loss weights"), "weight of each cell's error"))
+    if has_reconstruction(arrays):
+        if not pixels:
+            figures.append(_captioned(_drawn(target_glyphs(arrays, sample, scale), "target"), "target"))
+        made = reconstruction(arrays, sample, scale, pixels=pixels)
+        figures.append(_captioned(_drawn(made, "reconstruction"), "reconstruction"))
+    weights = loss_weights(arrays, sample, scale)
+    figures.append(_captioned(_drawn(weights, "loss weights"), "weight of each cell's error"))
     return figures
 
 
-def _reconstruction(arrays: Arrays, sample: int, scale: str, *, pixels: bool) -> Html:
-    prediction, hidden = arrays[f"prediction_{scale}x"][sample], arrays["mask"][sample]
-    if pixels:
-        made = pixel_reconstruction(arrays["image"][sample], prediction, hidden)
-        return _picture(made, SIDE, [], label="reconstruction")
-    rows, cols = hidden.shape
-    cell_px = _cell_px(scale, cols)
-    if float(scale) >= 1:
-        covered = hidden.repeat(round(float(scale)), axis=0).repeat(round(float(scale)), axis=1)
-    else:  # a cell of several patches has an error wherever one of them is hidden
-        even = np.pad(hidden, ((0, rows % 2), (0, cols % 2)))
-        covered = even.reshape(prediction.shape[0], 2, prediction.shape[1], 2).max(axis=(1, 3))
-    places = glyph_places(arrays[f"target_{scale}x"][sample], prediction, covered, cell_px)
-    places = places[: round(float(scale) * rows * cell_px), : round(float(scale) * cols * cell_px)]
-    return _picture(places, SIDE, [], palette=GLYPH_PALETTE, label="reconstruction")
-
-
-def _cell_px(scale: str, cols: int) -> int:
-    """Pixels a cell of a scale: such that a picture is near `SIDE` wide, and even, so that half a cell is whole."""
-    return max(4, 2 * round(SIDE / cols / float(scale) / 2))
+def _drawn(picture: Picture, label: str) -> Html:
+    return _picture(picture.pixels, SIDE, [], palette=picture.palette, label=label)
 
 
 def _picture(

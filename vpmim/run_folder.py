@@ -28,9 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vpmim.checkpoint import checkpoint_name, write_file
 from vpmim.config import Config, ConfigError, config_names, differences, dump_toml, load_config
+from vpmim.panel_pictures import panel_sheet
 
 CONFIG = "config.toml"
 ENVIRONMENT = "environment.json"
@@ -193,6 +195,7 @@ class Log:
     """
 
     def __init__(self, out: Path, *, after: int) -> None:
+        self._out = out
         path = out / METRICS
         keep = _bytes_up_to(path, after) if path.is_file() else 0
         self._file = path.open("ab")
@@ -209,6 +212,24 @@ class Log:
                 if name != "step":
                     self._events.add_scalar(name, value, values["step"])
 
+    def panels(self, step: int, arrays: Mapping[str, NDArray[Any]], *, kind: str) -> None:
+        """Write ``RUN/panels/step_XXXXXXXX.npz``, arrays by name, which the report draws, and their picture to events.
+
+        Parameters
+        ----------
+        step : steps done
+        arrays : of `vpmim.objective.panels`
+        kind : of the target, ``target.kind``
+        """
+        folder = self._out / PANELS
+        folder.mkdir(exist_ok=True)
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        write_file(folder / f"{checkpoint_name(step)}.npz", content.getvalue())
+        if self._events is not None:
+            sheet = panel_sheet(arrays, pixels=kind == "pixel")
+            self._events.add_image("panels", sheet, step, dataformats="HWC")
+
     def sync(self) -> None:
         """Make the lines so far durable."""
         self._file.flush()
@@ -220,14 +241,6 @@ class Log:
         self._file.close()
         if self._events is not None:
             self._events.close()
-
-
-def save_panels(out: Path, step: int, arrays: Mapping[str, Any]) -> None:
-    """Write ``RUN/panels/step_XXXXXXXX.npz``: arrays by name, what the report draws."""
-    (out / PANELS).mkdir(exist_ok=True)
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_file(out / PANELS / f"{checkpoint_name(step)}.npz", content.getvalue())
 
 
 def _open_events(folder: Path, *, after: int) -> Any:

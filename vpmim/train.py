@@ -15,21 +15,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
 
 from vpmim import run_folder
-from vpmim.checkpoint import FOLDER, checkpoint_name, go_back_to, newest_checkpoint, save_checkpoint
-from vpmim.config import Config, ConfigError
-from vpmim.data import DataError, Samples, TrainingData, load_data
-from vpmim.model import MaskedImageModel, build_model
-from vpmim.objective import panels, training_losses
+from vpmim.checkpoint import FOLDER, Checkpoint, CheckpointError, checkpoint_name, go_back_to, newest_checkpoint
+from vpmim.config import Config
+from vpmim.data import DataError, load_data
+from vpmim.figures import Figures
+from vpmim.model import build_model
 from vpmim.process import (
-    Place,
     TrainingError,
     environment_facts,
     joined,
@@ -38,10 +33,10 @@ from vpmim.process import (
     stop_signals_noted,
     stop_signals_raised,
 )
+from vpmim.recorder import Recorder, make_panels
 from vpmim.schedule import plan_schedule
+from vpmim.step import TrainingStep
 from vpmim.weights import initialise
-
-PANEL_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,11 +111,9 @@ def train(
         stack.enter_context(stop_signals_raised())  # until there is a step whose end can be waited for
         place = stack.enter_context(joined(device))
         stack.enter_context(memory_errors_named(config))
-        if config.train.batch_size % place.ranks:
-            raise ConfigError(f"train.batch_size = {config.train.batch_size} is no multiple of {place.ranks} processes")
         if resume:
             run_folder.check_same_config(out, config)
-        else:
+        elif place.rank == 0:  # which makes the folder, perhaps before another process looks
             run_folder.check_new(out)
         data = load_data(data_paths, config, device=place.device)
         if strict and data.failures:
@@ -141,42 +134,28 @@ def train(
             model.update_teacher(keep=0)
         else:
             start = {"source": f"checkpoint of step {done}"}
-            model.load_state_dict(checkpoint.model())
         model.to(place.device)
-        optimizer = adamw(model, config)
+        take_step = TrainingStep(model, config, place)
         if checkpoint is not None:
-            optimizer.load_state_dict(checkpoint.optimizer())
+            _restore(checkpoint, take_step)
 
-        bf16 = uses_bf16(config, place.device)
-        # a ratio that changes changes the shapes, and each would be compiled anew
-        suits = place.device.type == "cuda" and config.mask.ratio_end is None
-        compiled = config.train.compile == "on" or (config.train.compile == "auto" and suits)
-        objective: nn.Module = Objective(model, config)
-        if place.ranks > 1:
-            objective = nn.parallel.DistributedDataParallel(objective)
-        if compiled:
-            objective.compile(dynamic=False)
-
-        log = None
+        recorder = None
         if place.rank == 0:
+            facts = {
+                "processes": place.ranks,
+                "precision": "bf16" if take_step.bf16 else "fp32",
+                "compiled": take_step.compiled,
+                "images_on_device": data.image_NSS is not None,
+                "steps": schedule.steps,
+                "warmup_steps": schedule.warmup,
+                "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+                "init": start | {"source": Path(start["source"]).name},
+            }
             environment = environment_facts(
-                config,
-                data=data.facts,
-                fingerprint=data.fingerprint,
-                device=place.device,
-                resolved={
-                    "processes": place.ranks,
-                    "precision": "bf16" if bf16 else "fp32",
-                    "compiled": compiled,
-                    "images_on_device": data.image_NSS is not None,
-                    "steps": schedule.steps,
-                    "warmup_steps": schedule.warmup,
-                    "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-                    "init": start | {"source": Path(start["source"]).name},
-                },
+                config, data=data.facts, fingerprint=data.fingerprint, device=place.device, resolved=facts
             )
             # made before anything is written, so that what cannot work as configured is found here
-            first_panels = _panels(model, data, config, progress=0.0) if done == 0 else {}
+            first_panels = make_panels(model, data, config, progress=0.0) if done == 0 else None
             if not resume:
                 run_folder.create_run(out, config=config, environment=environment, failures=data.failures)
             stack.enter_context(run_folder.held(out))
@@ -184,22 +163,22 @@ def train(
                 run_folder.note_resume(out, environment=environment, step=done)
             if checkpoint is not None:
                 go_back_to(out, done)
-            log = stack.enter_context(contextlib.closing(run_folder.Log(out, after=done)))
+            recorder = stack.enter_context(
+                Recorder(out, config=config, data=data, schedule=schedule, trained=take_step, after=done)
+            )
+            if first_panels is not None:
+                recorder.show(0, first_panels)
             say(
                 f"{out.name}: {len(data)} images, {done} of {schedule.steps} steps done ({schedule.steps_per_epoch} an "
                 f"epoch, {schedule.warmup} of warm-up), {environment['precision']} on {environment['device']}"
             )
-            if done == 0:
-                run_folder.save_panels(out, 0, first_panels)
-        panel_steps = {math.ceil(schedule.steps * quarter / 4) for quarter in range(1, 5)} if log else set()
 
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         stop = stack.enter_context(stop_signals_noted())
-        unread: deque[_Figures] = deque()
+        unread: deque[Figures] = deque()
         latest: dict[str, float] = {}
         interrupted = False
         step = done
-        began = last = time.perf_counter()
+        began = time.perf_counter()
         batches = data.batches(
             schedule,
             seed=config.seed,
@@ -212,25 +191,10 @@ def train(
         model.train()
         for step, samples in batches:
             lr = schedule.learning_rate(step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            progress, epoch = schedule.progress(step), schedule.epoch(step)
-            if compiled:  # as tensors, or the step would be compiled anew for each value
-                progress = torch.full((), progress, dtype=torch.float64, device=place.device)
-                epoch = torch.full((), epoch, dtype=torch.int64, device=place.device)
             if config.model.drop_path > 0:  # the one draw that comes from torch's own generator
                 torch.manual_seed((config.seed * schedule.steps + step) * place.ranks + place.rank)
-            with torch.autocast(place.device.type, torch.bfloat16, enabled=bf16):
-                terms = objective(samples, progress=progress, epoch=epoch)
-            terms["loss"].backward()
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-            if config.train.clip_grad is not None:
-                nn.utils.clip_grads_with_norm_(parameters, config.train.clip_grad, norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            model.update_teacher(keep=config.train.ema)
-
-            unread.append(_Figures.of(step, lr, terms | {"grad_norm": norm}, stop=stop.is_set(), place=place))
+            terms = take_step(samples, lr=lr, progress=schedule.progress(step), epoch=schedule.epoch(step))
+            unread.append(Figures.of(step, lr, terms, stop=stop.is_set(), place=place))
             due = step % config.train.checkpoint_every == 0 or step == schedule.steps
             # a GPU's figures are read a step later, when they have long arrived, so that it never waits to be read
             while len(unread) > (place.device.type == "cuda" and not due and not interrupted):
@@ -238,30 +202,20 @@ def train(
                 latest, asked = figures.read()
                 interrupted = interrupted or (asked and step < schedule.steps)
                 if not all(math.isfinite(value) for value in latest.values()):
+                    if recorder:
+                        recorder.wait()
                     raise TrainingError(_divergence(figures.step, latest, out, config))
-                now = time.perf_counter()
-                if log and figures.step % config.train.log_every == 0:
-                    speed = config.train.log_every * config.train.batch_size / (now - last)
-                    last = now
-                    about = {"step": figures.step, "epoch": schedule.epoch(figures.step)}
-                    log.write(about | latest | {"lr": figures.lr, "images_per_s": speed})
-                if log:
+                if recorder:
+                    recorder.log(figures, latest)
                     on_step(figures.step, schedule.steps)
-            if log and (due or interrupted):
-                log.sync()
-                save_checkpoint(
-                    out,
-                    step,
-                    model=model.state_dict(),
-                    optimizer=optimizer.state_dict(),
-                    state={"seed": config.seed, "data_fingerprint": data.fingerprint},
-                    metadata=dataclasses.asdict(model.encoder.spec),
-                    keep=config.train.keep,
-                )
-            if step in panel_steps:
-                run_folder.save_panels(out, step, _panels(model, data, config, progress=step / schedule.steps))
+            if recorder:
+                if due or interrupted:
+                    recorder.save(step)
+                recorder.end_step(step)
             if interrupted:
                 break
+        if recorder:
+            recorder.wait()
         seconds = time.perf_counter() - began
         return TrainSummary(
             run=out.name,
@@ -277,77 +231,17 @@ def train(
         )
 
 
-class Objective(nn.Module):
-    """The loss as a module, which is what DDP and compilation wrap."""
-
-    def __init__(self, model: MaskedImageModel, config: Config) -> None:
-        super().__init__()
-        self.model, self.config = model, config
-
-    def forward(self, samples: Samples, *, progress: float | Tensor, epoch: int | Tensor) -> dict[str, Tensor]:
-        return training_losses(self.model, samples, self.config, progress=progress, epoch=epoch)
-
-
-class _Figures(NamedTuple):
-    """A step's figures on their way from the device."""
-
-    step: int
-    lr: float
-    names: list[str]
-    values: Tensor
-    arrived: torch.cuda.Event | None
-
-    @classmethod
-    def of(cls, step: int, lr: float, terms: Mapping[str, Tensor], *, stop: bool, place: Place) -> _Figures:
-        """Start the copy. The processes' means are taken, so that all of them see the same, a wish to stop too."""
-        wish = torch.tensor(float(stop), device=place.device)
-        values = torch.stack([*(term.detach().float() for term in terms.values()), wish])
-        if place.ranks > 1:
-            dist.all_reduce(values)
-            values /= place.ranks
-        if place.device.type != "cuda":
-            return cls(step, lr, list(terms), values, None)
-        host = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
-        arrived = torch.cuda.Event()
-        arrived.record()
-        return cls(step, lr, list(terms), host, arrived)
-
-    def read(self) -> tuple[dict[str, float], bool]:
-        """The figures by name, and whether any process wants to stop."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        *values, wish = self.values.tolist()
-        return dict(zip(self.names, values, strict=True)), wish > 0
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights that decay, and those that do not: norms, biases, tokens and positions."""
-    decayed, others = [], []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            plain = parameter.ndim < 2 or name.endswith(("_token", "pos_embed"))
-            (others if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def adamw(model: nn.Module, config: Config) -> torch.optim.AdamW:
-    """The fused optimiser of a run."""
-    groups = parameter_groups(model, config.train.weight_decay)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.train.betas, fused=True)
-
-
-def uses_bf16(config: Config, device: torch.device) -> bool:
-    """What ``train.precision`` comes to on a device."""
-    if config.train.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.train.precision == "bf16"
-
-
-def _panels(model: MaskedImageModel, data: TrainingData, config: Config, *, progress: float) -> dict[str, np.ndarray]:
-    """What the report draws of the first images, those with gaze before the others."""
-    without = (data.prior.row_N == 0).to(torch.int8)
-    index_B = without.argsort(stable=True)[:PANEL_IMAGES].cpu().numpy()
-    return panels(model, data.gather(index_B), config, progress=progress, epoch=0)
+def _restore(checkpoint: Checkpoint, step: TrainingStep) -> None:
+    """Weights and optimiser as they were."""
+    tensors, optimizer = checkpoint.model(), checkpoint.optimizer()
+    try:
+        step.model.load_state_dict(tensors)
+        step.optimizer.load_state_dict(optimizer)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path.name} does not hold what this configuration trains ({' '.join(str(error).split())}); "
+            "resume it with the version that wrote it (environment.json names it), or start a new run"
+        ) from error
 
 
 def _divergence(step: int, latest: Mapping[str, float], out: Path, config: Config) -> str:
