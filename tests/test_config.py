@@ -218,7 +218,7 @@ def test_gaze_is_used_exactly_by_the_methods_that_need_it():
         "vp_mim_joint": True,
     }
     assert not load_config("vp_mim", ["prior.source=none"]).uses_gaze
-    assert load_config("mae", ["loss.gaze_prediction=0.1", "prior.source=gaze"]).uses_gaze
+    assert load_config("mae", ["loss.gaze_prediction=0.1"]).uses_gaze
 
 
 def test_a_teacher_is_kept_exactly_by_the_methods_that_look_through_one():

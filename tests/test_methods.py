@@ -363,7 +363,7 @@ def test_a_step_traces_as_one_graph(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_gaze_head_composes_with_the_method(name: str) -> None:
-    _, step, got = taken(small(name, "loss.gaze_prediction=0.1", "prior.source=gaze"))
+    _, step, got = taken(small(name, "loss.gaze_prediction=0.1"))
     assert step.outputs.gaze_logits_BK.shape == step.selection.ids_keep_BK.shape
     assert got["loss_gaze"].item() > 0
 
