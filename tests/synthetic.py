@@ -62,11 +62,18 @@ def fixations_at(centre: np.ndarray, *, size: int, count: int, seed: int) -> np.
 
 
 def write_cache(
-    path: Path, *, images: int = 12, without_gaze: int = 0, size: int = 64, seed: int = 0, shard_size: int = 8
+    path: Path,
+    *,
+    images: int = 12,
+    without_gaze: int = 0,
+    size: int = 64,
+    seed: int = 0,
+    shard_size: int = 8,
+    images_a_patient: int = 0,
 ) -> Path:
     """A finished cache of `images` square images, the last `without_gaze` of which nobody looked at.
 
-    Row i has 3 + i % 3 fixations; ids begin with 99.
+    Row i has 3 + i % 3 fixations; ids begin with 99. Without `images_a_patient` nobody knows whose the images are.
     """
     pixels, centres = squares(images, size=size, seed=seed)
     specs = array_specs(size, (4, 4), 0)
@@ -88,7 +95,7 @@ def write_cache(
                 "reading_ids": [],
                 "status": "ok",
                 "reason": None,
-                "patient_id": None,
+                "patient_id": f"99p{i // images_a_patient:03d}" if images_a_patient else None,
                 "split": None,
                 "view": None,
                 "dwell_s": 0.0,

@@ -126,8 +126,8 @@ def random_encoder(spec: EncoderSpec, seed: int) -> Encoder:
         return Encoder(spec).eval()
 
 
-def resample_square(square_BSS: Tensor, side: int) -> Tensor:
-    """The whole stored square at another size: (B, side, side) float32 in [0, 1]."""
+def resample_square(square_BSS: Tensor, side: int | tuple[int, int]) -> Tensor:
+    """The whole stored square at another size, a side or (height, width): (B, H, W) float32 in [0, 1]."""
     edge = square_BSS.shape[-1] - 0.5
     whole_14 = torch.tensor([[-0.5, -0.5, edge, edge]], dtype=torch.float64, device=square_BSS.device)
     unflipped_1 = torch.zeros(1, dtype=torch.bool, device=square_BSS.device)

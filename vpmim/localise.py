@@ -134,7 +134,7 @@ def localise(
             values = {name: function(grey_BHW).float().cpu().numpy() for name, function in maps.items()}
         for k, row in enumerate(batch.index.tolist()):
             frame_6 = batch.frames[k]
-            valid_L = _valid_patches(frame_6, prepared.stored_size, encoder.grid)
+            valid_L = valid_patches(frame_6, prepared.stored_size, encoder.grid)
             shown = {name: value_BL[k] for name, value_BL in values.items()}
             shown[CENTRE] = _centre(frame_6, prepared.stored_size, encoder.grid)
             for name, patches_L in targets_of(row, frame_6):
@@ -236,7 +236,7 @@ def _gaze_targets(
         yield GAZE, (mass_1L > otsu_threshold(mass_1L)[:, None])[0].numpy()
 
 
-def _valid_patches(frame_6: Floats, size: int, grid: tuple[int, int]) -> NDArray[np.bool_]:
+def valid_patches(frame_6: Floats, size: int, grid: tuple[int, int]) -> NDArray[np.bool_]:
     """Patches of which the image, and not its padding, covers at least half."""
     width, height = frame_6[4:6]
     low, high = frame_6[2:4] - 0.5 * frame_6[0:2], frame_6[2:4] + (np.array([width, height]) - 0.5) * frame_6[0:2]
