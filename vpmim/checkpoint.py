@@ -60,8 +60,17 @@ class Checkpoint:
     state: Mapping[str, Any]
 
     def model(self, device: str | torch.device = "cpu") -> dict[str, Tensor]:
-        """The model's tensors by name."""
-        return safetensors.torch.load_file(self.path / MODEL, device=str(device))
+        """The model's tensors by name.
+
+        Raises
+        ------
+        CheckpointError
+            The file is not safetensors.
+        """
+        try:
+            return safetensors.torch.load_file(self.path / MODEL, device=str(device))
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(f"{self.path.name}/{MODEL}: not a whole safetensors file") from error
 
     def optimizer(self) -> dict[str, Any]:
         """The optimizer's state, on the CPU."""
@@ -180,7 +189,12 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             raise CheckpointError(f"{folder.name}/{name} is missing")
         if _sum_line(path) not in written:
             raise CheckpointError(f"{folder.name}/{name} is not the file that was written (sha256 differs)")
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{folder.name}/{STATE} is not JSON") from error
+    if not isinstance(state, dict) or not _is_step_of(state.get("step"), folder):
+        raise CheckpointError(f"{folder.name}/{STATE} does not name the step of its folder")
     return Checkpoint(path=folder, step=state["step"], state=state)
 
 
@@ -249,6 +263,10 @@ def _write_last(run: str | Path, step: int) -> None:
 def _checkpoint_folders(run: str | Path) -> list[Path]:
     """Newest first."""
     return sorted((Path(run) / FOLDER).glob("step_" + "[0-9]" * 8), reverse=True)
+
+
+def _is_step_of(step: object, folder: Path) -> bool:
+    return isinstance(step, int) and folder.name == checkpoint_name(step)
 
 
 def _sum_line(path: Path) -> str:

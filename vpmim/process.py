@@ -25,7 +25,7 @@ _DISTRIBUTIONS = ("gazekit", "torch", "timm", "numpy", "safetensors", "pillow", 
 
 
 class TrainingError(ValueError):
-    """Training cannot go on: a loss that is not finite, or a GPU without enough memory."""
+    """Training cannot go on: a loss that is not finite, or a device without enough memory."""
 
 
 class Place(NamedTuple):
@@ -98,13 +98,18 @@ def repeatable(device: torch.device, threads: int) -> Iterator[None]:
 
 @contextmanager
 def memory_errors_named(config: Config) -> Iterator[None]:
-    """A GPU that runs out of memory becomes a `TrainingError` that says which setting to lower."""
+    """A device that runs out of memory becomes a `TrainingError` that says which setting to lower."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        if not on_gpu and "DefaultCPUAllocator: can't allocate memory" not in str(error):
+            raise
+        batch, parts = config.train.batch_size, config.train.accumulate
         raise TrainingError(
-            f"out of GPU memory: lower train.batch_size (it is {config.train.batch_size}), or set "
-            "data.residency=stream, which keeps the images off the GPU"
+            f"out of {'GPU ' if on_gpu else ''}memory: lower train.batch_size (it is {batch}); or raise "
+            f"train.accumulate (it is {parts}), which takes the same batch in more parts; or set "
+            "data.residency=stream, which leaves the images on the disk"
         ) from error
 
 
