@@ -68,12 +68,17 @@ def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int
     return len(cache)
 
 
+def refuse_taken(out: Path) -> None:
+    """`InputError` unless `out` does not exist yet, or is an empty directory."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise InputError(f"{out} is there already; gazekit never overwrites: remove it, or name another directory")
+
+
 @contextmanager
 def new_directory(out: Path) -> Iterator[Path]:
     """A temporary sibling of `out` to fill, which takes its name at the end; removed if anything goes wrong."""
     out = out.absolute()
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise InputError(f"{out} is there already; an export never overwrites: remove it, or name another directory")
+    refuse_taken(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")
     with hold(out.with_name(f".{out.name}.lock"), str(out)):

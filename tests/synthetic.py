@@ -102,6 +102,7 @@ def write_cache(
                 "off_image_share": None,
                 "heatmap_factor": None,
                 "image": {},
+                "image_bytes": -1,
                 "n_readings": int(count > 0),
                 "n_fixations": count,
                 "failures": [],

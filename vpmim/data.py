@@ -100,7 +100,8 @@ class TrainingData:
     Attributes
     ----------
     ids : of images, or of readings in a cache built ``--per reading``, by place
-    facts : for each cache or folder: what it is, its fingerprint, how many images, how many with gaze
+    facts : for each cache or folder: what it is, its fingerprint, how many images, how many with gaze,
+        how many of these predicted
     failures : (image, reason, message) of the files of a folder that could not be read
     image_NSS : all images on the device, or None where they are streamed
     squares : the host's arrays, one after the other, that are streamed from
@@ -283,6 +284,7 @@ def _open_cache(path: Path) -> Part:
         "images": len(cache),
         "image_size": cache.image_size,
         "with_gaze": sum(len(rows) > 0 for rows in gaussians),
+        "predicted": cache.gaze_kinds.count("predicted"),
     }
     image_ids = [str(row["image_id"]) for row in cache.rows]
     return Part(list(cache.ids), image_ids, cache.images, cache.frames, gaussians, facts, [])
@@ -313,6 +315,7 @@ def _read_folder(root: Path, size: int) -> Part:
         "images": len(read),
         "image_size": size,
         "with_gaze": 0,
+        "predicted": 0,
     }
     squares = np.concatenate([batch.squares for batch in batches])
     frames = np.concatenate([batch.frames for batch in batches])

@@ -226,9 +226,9 @@ def _box_targets(
 def _gaze_targets(
     cache: PriorCache, grid: tuple[int, int], place: int, frame_6: Floats
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """The patches of an image whose gaze mass is above Otsu's threshold; none for one without gaze."""
-    gaussians = torch.from_numpy(np.array(cache.fixations(place)[:, :9]))[None]
-    if gaussians.shape[1]:
+    """The patches of an image whose gaze mass is above Otsu's threshold; none for one without measured gaze."""
+    if cache.gaze_kinds[place] == "measured":
+        gaussians = torch.from_numpy(np.array(cache.fixations(place)[:, :9]))[None]
         edge = cache.image_size - 0.5
         square_14 = torch.tensor([[-0.5, -0.5, edge, edge]], dtype=torch.float64)
         box_14 = original_boxes(square_14, torch.from_numpy(np.array(frame_6))[None])

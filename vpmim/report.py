@@ -147,6 +147,11 @@ def _header(
     data = environment.get("data") or []
     images = sum(part.get("images", 0) for part in data)
     with_gaze = sum(part.get("with_gaze", 0) for part in data)
+    if predicted := sum(part.get("predicted", 0) for part in data):
+        notes = [
+            *notes,
+            f"Of {with_gaze:,} images with gaze, {predicted:,} have a model's prediction: nobody read them.",
+        ]
     done = metrics[-1]["step"] if metrics else 0
     planned = environment.get("steps")
     method = {

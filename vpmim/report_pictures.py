@@ -72,9 +72,9 @@ def _reading(record: Record, grid: tuple[int, int]) -> Html:
     view = f"{x0 + 0.5:g} {y0 + 0.5:g} {x1 - x0:g} {y1 - y0:g}"
     patches = colour_map(INFERNO, resized(np.sqrt(relative(mass)), size, size, smooth=False))
     tinted = to_bytes(0.55 * grey[..., None] + 0.45 * patches)
-    seen = _picture(
-        heat_overlay(grey, heat), size, [*_scanpaths(record, frame), *_marks(record)], view=view, label="gaze heatmap"
-    )
+    predicted = record.info.get("gaze") == "predicted"
+    drawn = [*([] if predicted else _scanpaths(record, frame)), *_marks(record)]
+    seen = _picture(heat_overlay(grey, heat), size, drawn, view=view, label="gaze heatmap")
     split = _picture(
         tinted,
         size,
@@ -88,9 +88,9 @@ def _reading(record: Record, grid: tuple[int, int]) -> Html:
     info = record.info
     readers = info.get("n_readings", len(info.get("reading_ids", [])))
     facts = [
-        f"{len(record.gaussians)} fixations",
-        f"{info['dwell_s']:.1f} s" if isinstance(info.get("dwell_s"), int | float) else None,
-        f"{readers} readings" if readers != 1 else "1 reading",
+        "predicted gaze, of no reader" if predicted else f"{len(record.gaussians)} fixations",
+        f"{info['dwell_s']:.1f} s" if isinstance(info.get("dwell_s"), int | float) and not predicted else None,
+        None if predicted else f"{readers} readings" if readers != 1 else "1 reading",
         f"{int(relevant.sum())} of {relevant.size} patches relevant, with {mass[relevant].sum():.0%} of the gaze",
         f"{info['off_image_share']:.0%} of the time off the image" if info.get("off_image_share") else None,
     ]

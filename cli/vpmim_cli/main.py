@@ -12,6 +12,8 @@ from vpmim_cli.doctor import doctor
 from vpmim_cli.export import export
 from vpmim_cli.features import features
 from vpmim_cli.finetune import finetune
+from vpmim_cli.gaze_fit import gaze_fit
+from vpmim_cli.gaze_predict import gaze_predict
 from vpmim_cli.linear_eval import linear_eval
 from vpmim_cli.localise import localise
 from vpmim_cli.predict import predict
@@ -34,6 +36,11 @@ app.command("reproduce")(reproduce)
 app.command("report")(report)
 app.command("bench")(bench)
 app.command("doctor")(doctor)
+
+gaze = make_app("gaze", "Predicted gaze: a prior for images that nobody looked at.")
+gaze.command("fit")(gaze_fit)
+gaze.command("predict")(gaze_predict)
+app.add_typer(gaze)
 
 
 def main() -> NoReturn:
