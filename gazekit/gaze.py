@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gazekit.errors import RecordError
+from gazekit.errors import InputError, RecordError
 from gazekit.plan import Parameters, RowTask
 from gazekit.reading import TIMES
 from gazekit.shards import FIXATION_FIELDS
@@ -105,7 +105,10 @@ def _looks(entry: Entry, reading: Reading, task: RowTask, parameters: Parameters
         from gazekit.samples import samples_as_fixations
 
         samples = reading.samples()
-        table = samples_as_fixations(samples)
+        try:
+            table = samples_as_fixations(samples)
+        except InputError as error:
+            raise RecordError("bad_table", f"raw gaze: {error}") from None
         if len(table) < len(samples):
             counts["lost_samples"] = len(samples) - len(table)
     # one column at a time: selecting two from a data frame costs more than the mathematics of a reading

@@ -37,15 +37,15 @@ WORDS = pd.DataFrame(
 )
 
 
-def samples(fixations: pd.DataFrame) -> pd.DataFrame:
-    """200 Hz gaze that jumps about each fixation, lost between them."""
+def samples(fixations: pd.DataFrame, *, step: int) -> pd.DataFrame:
+    """200 Hz gaze that jumps about each fixation, lost between them; step -1: the last sample first."""
     time = np.arange(0, float(fixations["offset_s"].max()), 0.005)
     row = np.searchsorted(fixations["onset_s"], time, side="right") - 1
     lost = (row < 0) | (time >= fixations["offset_s"].to_numpy()[row])
     table = fixations.iloc[np.maximum(row, 0)].drop(columns=["onset_s", "offset_s"]).reset_index(drop=True)
     table["x_px"] = np.round(table["x_px"] + np.arange(len(time)) % 3)
     table.loc[lost, "x_px"] = np.nan
-    return table.assign(time_s=time)
+    return table.assign(time_s=time)[::step]
 
 
 def load(by_id: dict[str, Spec], entry: Entry) -> Reading:
@@ -53,10 +53,10 @@ def load(by_id: dict[str, Spec], entry: Entry) -> Reading:
     reading = memory_source.load(by_id, entry)
     spec = by_id[reading.reading_id]
     words = None if spec.fault == "silent" else WORDS.iloc[:0] if spec.fault == "wordless" else WORDS
-    sampled = reading if spec.fault == "unsampled" else dataclasses.replace(
-        reading, load_samples=partial(samples, reading.fixations)
-    )  # fmt: skip
-    return dataclasses.replace(sampled, transcript=words)
+    if spec.fault != "unsampled":
+        recorded = partial(samples, reading.fixations, step=-1 if spec.fault == "backwards" else 1)
+        reading = dataclasses.replace(reading, load_samples=recorded)
+    return dataclasses.replace(reading, transcript=words)
 
 
 def source(specs: list[Spec]) -> Readings:
@@ -220,6 +220,9 @@ def test_a_reading_without_samples_is_skipped_or_kept(tmp_path):
     summary, _ = build(tmp_path / "a", specs, gaze="samples")
     assert [(f["id"], f["reason"]) for f in summary.failures] == [("99c", "no_gaze")]
     assert "no raw gaze samples" in summary.failures[0]["message"]
+    summary, _ = build(tmp_path / "c", [*SPECS, Spec("99c", "99R4", fault="backwards")], gaze="samples")
+    assert [(f["id"], f["reason"]) for f in summary.failures] == [("99c", "bad_table")]
+    assert "raw gaze: time_s must be finite and ascending" in summary.failures[0]["message"]
     _, cache = build(tmp_path / "b", specs, gaze="samples", keep_no_gaze=True)
     assert len(cache[cache.ids.index("99c")].gaussians) == 0
 

@@ -13,10 +13,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from strategies import fixation_tables, gaussian_rows, image_shapes
 
 import gazekit
+from gazekit import metrics
 from gazekit.errors import EmptyGazeError, InputError
 from gazekit.prior import GAUSSIANS_A_BLOCK, Prior, gaussians
 from gazekit.reading import FIXATION_COLUMNS
 from gazekit.samples import merge_equal
+from gazekit.simulate import ReaderParameters
+from gazekit.simulate.assignment import assign
+from gazekit.simulate.dataset import write_reflacx
+from gazekit.simulate.pictures import phantom_makers
 
 NAN = float("nan")
 
@@ -98,6 +103,22 @@ def test_samples_along_resting_fixations_make_the_map_of_the_fixations(data):
         gazekit.patch_relevance(table, image_shape=shape), gazekit.patch_relevance(one, image_shape=shape), atol=1e-12
     )
     assert_allclose((table["offset_s"] - table["onset_s"]).sum(), n / rate)
+
+
+def test_a_simulated_reading_looks_the_same_from_its_samples(tmp_path):
+    # 1000 Hz with blinks, zoom and pan, in whole pixels; fixations by the simulated tracker
+    parameters = ReaderParameters(duration_s=6.0, zooms=1.5, blink_rate_hz=0.6)
+    plan = assign(2, 1)
+    write_reflacx(
+        tmp_path, phantom_makers(len(plan), (190, 170)), plan, np.random.default_rng(3), parameters=parameters
+    )
+    for reading in gazekit.read_reflacx(tmp_path / "reflacx"):
+        table = gazekit.samples_as_fixations(reading.samples())
+        masses = [gazekit.patch_relevance(t, image_shape=reading.image_shape) for t in (table, reading.fixations)]
+        assert metrics.cc(*masses) > 0.99
+        # what is between fixations, saccades, is gaze too
+        dwell = [float((t["offset_s"] - t["onset_s"]).sum()) for t in (reading.fixations, table)]
+        assert dwell[0] < dwell[1] < 1.3 * dwell[0]
 
 
 # --- equal Gaussians as one
