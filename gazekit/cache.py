@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -189,8 +188,8 @@ class PriorCache:
         self._shards: list[dict[str, Any]] = header["shards"]
         self._starts = _starts(s["rows"] for s in self._shards)
         self._fixation_starts = _starts(s["fixations"] for s in self._shards)
-        self._maps: OrderedDict[tuple[int, str], NDArray[Any]] = OrderedDict()
-        self._infos: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
+        self._maps: dict[tuple[int, str], NDArray[Any]] = {}
+        self._infos: dict[int, list[dict[str, Any]]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_cache, (self.path,)
@@ -310,12 +309,10 @@ class PriorCache:
 
     def shard_array(self, k: int, name: str) -> NDArray[Any]:
         """Array `name` of shard k, read-only, checked before it is mapped."""
-        array = self._maps.pop((k, name), None)  # taken out and put back as the newest: safe among threads
+        array = self._maps.pop((k, name), None)  # taken out, to be put back as the newest
         if array is None:
             array = self._open_array(k, name)
-        self._maps[k, name] = array
-        if len(self._maps) > MAX_OPEN_MAPS:
-            self._maps.popitem(last=False)
+        _keep(self._maps, (k, name), array, MAX_OPEN_MAPS)
         return array
 
     def _open_array(self, k: int, name: str) -> NDArray[Any]:
@@ -349,9 +346,7 @@ class PriorCache:
         rows = self._infos.pop(k, None)
         if rows is None:
             rows = [row for row in self._read_rows(k) if row["status"] == "ok"]
-        self._infos[k] = rows
-        if len(self._infos) > MAX_SHARD_ROWS:
-            self._infos.popitem(last=False)
+        _keep(self._infos, k, rows, MAX_SHARD_ROWS)
         return rows[j]
 
 
