@@ -10,6 +10,7 @@ import bisect
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -380,6 +381,14 @@ def open_cache(path: str | os.PathLike[str], verify: bool = False) -> PriorCache
         if problems:
             raise CacheError(f"{root} is damaged: {'; '.join(problems)}")
     return PriorCache(root, header)
+
+
+def _keep(kept: dict[Any, Any], key: object, value: object, limit: int) -> None:
+    """Put in the newest and drop the oldest: without a lock, which a fork could leave held for ever."""
+    kept[key] = value
+    while len(kept) > limit:
+        with suppress(KeyError, RuntimeError, StopIteration):  # another thread was quicker
+            del kept[next(iter(kept))]
 
 
 def _starts(lengths: Iterable[int]) -> list[int]:
