@@ -102,7 +102,8 @@ def test_every_part_of_a_step_is_named_and_takes_time() -> None:
     parts = step_breakdown(quick("hpm"), torch.device("cpu"), images=8, steps=2)
     assert list(parts) == [
         "batch",
-        "crops and prior",
+        "crops",
+        "prior",
         "teacher",
         "masks",
         "targets",
@@ -120,6 +121,9 @@ def test_random_data_is_what_training_sees() -> None:
     assert samples.image_BSS.shape == (2, 128, 128)
     assert samples.gaussians_BF9.shape == (2, 60, 9)
     assert bool(samples.has_gaze_B.all())
+    streamed = random_data(small("vp_mim", "data.residency=stream"), 5, torch.device("cpu"))
+    assert streamed.image_NSS is None
+    assert torch.equal(streamed.gather([0, 4]).image_BSS, samples.image_BSS)
     again = random_data(config, 5, torch.device("cpu")).gather([0, 4])
     assert torch.equal(samples.image_BSS, again.image_BSS)
 

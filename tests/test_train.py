@@ -558,12 +558,12 @@ def test_the_typer_command_trains_and_prints_json(cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_gloo_processes_train_as_one(cache, tmp_path):
+def test_two_gloo_processes_train_as_one_each_with_its_share_in_parts(cache, tmp_path):
     overrides = [*TINY, "train.max_steps=6"]
     train([cache], tmp_path / "one", load_config("vp_mim", overrides), device="cpu")
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words += ["-m", "vpmim_cli", "train", str(cache), "--out", str(tmp_path / "two"), "--config", "vp_mim", "--json"]
-    words += [word for override in overrides for word in ("--set", override)]
+    words += [word for override in (*overrides, "train.accumulate=2") for word in ("--set", override)]
     done = subprocess.run(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["images_per_s"] > 0  # one summary, from one of the two

@@ -1,6 +1,6 @@
 """How fast a method trains here, and how fast the same method is when written plainly, in one run.
 
-Images are random and live on the device, as they do in training; what is measured is the step that `vpmim.train` takes.
+Images are random, on the device or streamed to it; what is measured is the step that `vpmim.train` takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ from vpmim.flops import FORMULA, count_flops
 from vpmim.images import stored_size
 from vpmim.masking import select
 from vpmim.model import MaskedImageModel, build_model
-from vpmim.objective import complete, draw_views, hidden_at, losses_of, make_targets, plan_masks
+from vpmim.objective import (
+    Crops,
+    complete,
+    cut_images,
+    hidden_at,
+    losses_of,
+    make_targets,
+    plan_masks,
+    read_gaze,
+)
 from vpmim.plain_step import plain_losses
 from vpmim.prior_source import prior_source
 from vpmim.process import Place, memory_errors_named, usable_device
@@ -162,7 +171,10 @@ def bench(
 
 
 def random_data(config: Config, images: int, device: torch.device) -> TrainingData:
-    """Random squares of the size that a cache stores, each with a reading of `FIXATIONS` fixations."""
+    """Random squares of the size that a cache stores, each with a reading of `FIXATIONS` fixations.
+
+    They are on the device, or on the host with ``data.residency = "stream"``.
+    """
     size = stored_size(config.data.input_size)
     generator = torch.Generator().manual_seed(config.seed)
     squares = torch.randint(0, 256, (images, size, size), generator=generator, dtype=torch.uint8)
@@ -173,13 +185,14 @@ def random_data(config: Config, images: int, device: torch.device) -> TrainingDa
         table[:, 0:2] = rng.uniform(0.2 * size, 0.8 * size, (FIXATIONS, 2))
         table[:, 2:4], table[:, 4], table[:, 7:9] = 0.04 * size, rng.uniform(0.1, 0.6, FIXATIONS), size
         readings.append(table)
+    streamed = config.data.residency == "stream"
     frame_N6 = torch.tensor([[1.0, 1.0, 0.0, 0.0, size, size]], dtype=torch.float64).repeat(images, 1).to(device)
     return TrainingData(
         ids=[str(i) for i in range(images)],
         facts=[],
         failures=[],
-        image_NSS=squares.to(device),
-        squares=[],
+        image_NSS=None if streamed else squares.to(device),
+        squares=[squares.numpy()] if streamed else [],
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior_source(readings, frame_N6, source=config.prior.source, seed=config.seed),
@@ -210,8 +223,10 @@ def step_breakdown(config: Config, device: torch.device, *, images: int, steps: 
         done("batch")
         progress, epoch = schedule.progress(step), schedule.epoch(step)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            crops = draw_views(samples, config, grid=model.encoder.grid, epoch=epoch)
-            done("crops and prior")
+            grey_BHW, boxes_B4, flip_B = cut_images(samples, config, epoch=epoch)
+            done("crops")
+            crops = Crops(grey_BHW, *read_gaze(samples, boxes_B4, flip_B, config, grid=model.encoder.grid))
+            done("prior")
             guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
             done("teacher")
             plan = plan_masks(model, crops, guidance, samples.index_B, config, progress=progress, epoch=epoch)

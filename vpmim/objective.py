@@ -135,7 +135,12 @@ def reconstruct(
 
 def draw_views(samples: Samples, config: Config, *, grid: tuple[int, int], epoch: int | Tensor) -> Crops:
     """(a) One box and one flip for the image and for its gaze."""
-    rows, cols = grid
+    grey_BHW, boxes_B4, flip_B = cut_images(samples, config, epoch=epoch)
+    return Crops(grey_BHW, *read_gaze(samples, boxes_B4, flip_B, config, grid=grid))
+
+
+def cut_images(samples: Samples, config: Config, *, epoch: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Crops (B, H, W) in [0, 1], their boxes (B, 4) in stored pixels, and which of them are mirrored (B,)."""
     seed, index_B = config.seed, samples.index_B
     with torch.autocast(samples.image_BSS.device.type, enabled=False):
         boxes_B4 = draw_crops(
@@ -145,7 +150,15 @@ def draw_views(samples: Samples, config: Config, *, grid: tuple[int, int], epoch
             ratio=config.data.crop_ratio,
         )
         flip_B = draw_flips(uniform(seed, epoch, index_B, stream=Stream.FLIP, n=1)[:, 0], config.data.hflip)
-        grey_BHW = crop_images(samples.image_BSS, boxes_B4, flip_B, config.data.input_size)
+        return crop_images(samples.image_BSS, boxes_B4, flip_B, config.data.input_size), boxes_B4, flip_B
+
+
+def read_gaze(
+    samples: Samples, boxes_B4: Tensor, flip_B: Tensor, config: Config, *, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mass, relevant patches and presence of the gaze in the crops, as in `Crops`."""
+    rows, cols = grid
+    with torch.autocast(samples.image_BSS.device.type, enabled=False):
         prior = crop_prior(
             samples.gaussians_BF9,
             original_boxes(boxes_B4, samples.frame_B6),
@@ -162,7 +175,7 @@ def draw_views(samples: Samples, config: Config, *, grid: tuple[int, int], epoch
         has_gaze_B = samples.has_gaze_B & prior.has_gaze_B
         relevant_BL = prior.relevant_BL & has_gaze_B[:, None]
         fine_BRS = torch.where(has_gaze_B[:, None, None], prior.mass_BHW, 0.0)
-    return Crops(grey_BHW, fine_BRS, relevant_BL, has_gaze_B)
+    return fine_BRS, relevant_BL, has_gaze_B
 
 
 def hidden_at(model: MaskedImageModel, config: Config, progress: float | Tensor) -> int:
