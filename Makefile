@@ -24,6 +24,7 @@ test: setup
 KILLS := 500
 test-faults: setup
 	$(BIN)/python tests/faults.py --kills $(KILLS)
+	$(BIN)/python -m pytest --hypothesis-profile=faults tests/test_hostile_bytes.py tests/test_hostile_sources.py
 
 lint: setup
 	$(BIN)/ruff check .
