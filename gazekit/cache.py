@@ -311,8 +311,7 @@ class PriorCache:
     def shard_array(self, k: int, name: str) -> NDArray[Any]:
         """Array `name` of shard k, read-only, checked before it is mapped."""
         array = self._maps.pop((k, name), None)  # taken out, to be put back as the newest
-        if array is None:
-            array = self._open_array(k, name)
+        array = self._open_array(k, name) if array is None else array
         _keep(self._maps, (k, name), array, MAX_OPEN_MAPS)
         return array
 

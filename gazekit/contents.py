@@ -53,6 +53,7 @@ def contents(cache: PriorCache) -> dict[str, Any]:
         "view": _counts(row["view"] for row in rows),
         "decoder": _counts(row["image"].get("decoder") for row in rows),
         "voi": _counts(row["image"].get("voi") for row in rows),
+        "image_flags": _counts(flag for row in rows for flag in row["image"].get("flags", ())),
         "inverted": sum(bool(row["image"].get("inverted")) for row in rows),
         "skipped": _counts(failure["reason"] for failure in cache.failures),
         "megabytes": round(sum(f.stat().st_size for f in cache.path.rglob("*") if f.is_file()) / 1e6, 3),

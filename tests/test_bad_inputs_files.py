@@ -141,6 +141,8 @@ def test_52_of_several_windows_the_first_is_used_and_recorded(tmp_path: Path) ->
     tree.build()
     facts = open_cache(tree.cache).rows[0]["image"]
     assert (facts["WindowCenter"], facts["WindowWidth"], facts["voi"]) == (2000, 3000, "window")
+    said = run_gazekit("inspect", tree.cache, "--json").stdout
+    assert json.loads(said)["image_flags"] == {"several_windows": 1}
 
 
 def test_56_monochrome1_is_inverted_once(tmp_path: Path) -> None:
