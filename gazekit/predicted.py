@@ -180,6 +180,8 @@ def _predicted_row(source: PriorCache, place: int, predicted: PredictedGaze) -> 
         "off_image_share": None,
         "dwell_s": 0.0,
         "heatmap_factor": factor,
+        "counts": {},
+        "warnings": [],
     }
     return Row(info, _arrays(record) | maps, fixations)
 

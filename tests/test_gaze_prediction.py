@@ -1,0 +1,438 @@
+"""Gaze prediction: it beats the mean map out of fold, never sees the gaze it predicts, and is refused in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_runner import run_gazekit, run_vpmim
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from labelled_images import write_weights
+from safetensors.torch import save_file
+from synthetic import TINY, write_cache, write_folder
+from tiny import tiny_spec
+
+from gazekit import metrics
+from gazekit.cache import open_cache
+from gazekit.predicted import PredictedGaze, write_predicted_cache
+from vpmim.config import load_config
+from vpmim.export import timm_config
+from vpmim.features import random_encoder
+from vpmim.gaze_fit import connected, deal, fit_gaze
+from vpmim.gaze_predictor import (
+    ALL,
+    ENCODER,
+    NETWORKS,
+    PREDICTOR,
+    RESULTS,
+    GazePredictionError,
+    as_gaussians,
+    concentration,
+    identity,
+    image_keys,
+    load_predictor,
+    predict_gaze,
+)
+from vpmim.gaze_scores import compare_scores, patch_scores
+from vpmim.localise import valid_patches
+from vpmim.prior import grid_edges, original_boxes, patch_mass
+from vpmim.run_folder import ENVIRONMENT
+from vpmim.train import train
+
+CPU = torch.device("cpu")
+
+
+def weights(folder: Path, side: int = 64) -> Path:
+    """A random encoder of 4 x 4 patches, laid out as an export."""
+    encoder = random_encoder(tiny_spec(input_size=side), 7)
+    folder.mkdir()
+    state = {name: tensor.contiguous() for name, tensor in encoder.vit.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(timm_config(encoder, in_chans=1)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A cache of 20 patients, two images each, the last four images without gaze, and a gaze head fitted to it."""
+    base = tmp_path_factory.mktemp("gaze")
+    write_cache(base / "cache", images=40, without_gaze=4, images_a_patient=2)
+    fit_gaze([base / "cache"], base / "g", encoder=weights(base / "weights"), folds=3, draws=200)
+    return base
+
+
+def predictions(g: Path, cache: Path, **options) -> dict[int, tuple[np.ndarray, float, str]]:
+    found = predict_gaze(load_predictor(g), open_cache(cache), device=CPU, **options)
+    return {row: (gaussians, confidence, name) for row, gaussians, confidence, name in found}
+
+
+def write_predicted(g: Path, cache: Path, out: Path, *, everything: bool = False) -> dict[str, int]:
+    found = predict_gaze(load_predictor(g), open_cache(cache), everything=everything, device=CPU)
+    rows = ((row, PredictedGaze(gaussians, confidence)) for row, gaussians, confidence, _ in found)
+    return write_predicted_cache(open_cache(cache), out, rows, predictor=identity(g, everything=everything))
+
+
+# figures
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(st.integers(2, 6), st.integers(2, 6)))
+def test_scores_at_patches_equal_gazekits(seed, shape):
+    rng = np.random.default_rng(seed)
+    predicted, measured, baseline = (rng.dirichlet(np.full(shape[0] * shape[1], 0.7)) for _ in range(3))
+    fixated = rng.integers(0, predicted.size, 7)
+    points = np.stack([fixated % shape[1], fixated // shape[1]], axis=1)
+    found = patch_scores(predicted, measured, baseline, fixated)
+    maps = [values.reshape(shape) for values in (predicted, measured, baseline)]
+    assert found["nss"] == pytest.approx(metrics.nss(maps[0], points), abs=1e-9)
+    assert found["cc"] == pytest.approx(metrics.cc(maps[0], maps[1]), abs=1e-9)
+    assert found["kl"] == pytest.approx(metrics.kl(maps[0], maps[1]), abs=1e-9)
+    assert found["ig"] == pytest.approx(metrics.ig(maps[0], points, maps[2]), abs=1e-9)
+
+
+def test_scores_of_four_patches_by_hand():
+    predicted, measured, even = np.array([0.5, 0.5, 0, 0]), np.array([1.0, 0, 0, 0]), np.full(4, 0.25)
+    found = patch_scores(predicted, measured, even, np.array([0]))
+    assert found == pytest.approx({"nss": 1, "cc": 1 / math.sqrt(3), "kl": math.log(2), "ig": 1})
+    flat = patch_scores(even, measured, even, np.array([0]))
+    assert (flat["nss"], flat["cc"], flat["ig"]) == (0, 0, 0)
+
+
+def test_the_difference_of_two_systems_is_paired_over_patients():
+    better = [{"nss": n + 1, "cc": n, "kl": n, "ig": n} for n in (0.0, 5.0, 9.0)]
+    worse = [{"nss": n, "cc": n, "kl": n, "ig": n} for n in (0.0, 5.0, 9.0)]
+    found = compare_scores({"a": better, "b": worse}, ["p", "q", "q"], draws=100)
+    assert (found["difference"]["nss"]["low"], found["difference"]["nss"]["high"]) == pytest.approx((1, 1))
+    assert found["systems"]["a"]["nss"]["value"] == pytest.approx(17 / 3)
+    assert found["bootstrap"]["patients"] == 2
+
+
+def test_confidence_is_0_for_an_even_distribution_and_1_for_a_single_patch():
+    assert concentration(torch.full((8,), 0.125, dtype=torch.float64)) == pytest.approx(0, abs=1e-12)
+    assert concentration(torch.tensor([1.0, 0, 0])) == 1
+    assert concentration(torch.tensor([0.5, 0.5, 0, 0])) == pytest.approx(0.5)
+
+
+# folds
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3), min_size=1, max_size=12))
+def test_images_that_share_a_key_through_others_are_one_group(keys):
+    groups = connected(keys)
+    reach = np.array([[bool(set(a) & set(b)) for b in keys] for a in keys])
+    for _ in keys:
+        reach = reach @ reach
+    np.testing.assert_array_equal(reach, np.equal.outer(groups, groups))
+
+
+@given(st.permutations(range(9)), st.integers(0, 5))
+def test_folds_depend_on_patients_alone_and_hold_as_many_each(order, seed):
+    keys = [f"key{n}" for n in range(9)]
+    folds = deal(list(range(9)), keys, folds=3, seed=seed)
+    shuffled = deal(list(range(9)), [keys[n] for n in order], folds=3, seed=seed)
+    assert [folds[n] for n in order] == shuffled
+    assert sorted(folds) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_no_patient_is_in_two_folds_and_each_image_is_predicted_by_a_network_that_did_not_see_it(made):
+    predictor, cache = load_predictor(made / "g"), open_cache(made / "cache")
+    used = {row: name for row, (_, _, name) in predictions(made / "g", made / "cache", everything=True).items()}
+    of_patient: dict[str, set[str]] = {}
+    for row, info in enumerate(cache.rows[:36]):
+        of_patient.setdefault(info["patient_id"], set()).add(used[row])
+    assert all(len(names) == 1 and ALL not in names for names in of_patient.values())
+    assert {used[row] for row in range(36, 40)} == {ALL}
+    stranger = {"image_id": "99x", "patient_id": "99stranger"}
+    assert predictor.network_for(image_keys(stranger, cache.images[0])) == used[0]  # known by its pixels
+    assert predictor.network_for(image_keys(stranger, cache.images[0] + 1)) == ALL
+    known = {"image_id": "99x", "patient_id": cache.rows[7]["patient_id"]}
+    assert predictor.network_for(image_keys(known, cache.images[0] + 1)) == used[7]
+
+
+def test_a_prediction_is_bitwise_the_same_whatever_the_gaze_of_its_own_image(made, tmp_path, monkeypatch):
+    from vpmim import gaze_fit
+
+    read = gaze_fit._read
+
+    def altered(*arguments):
+        data = read(*arguments)
+        data.gaussians[5][:, 0:2] = 3.0  # of image 5 alone
+        return data
+
+    monkeypatch.setattr(gaze_fit, "_read", altered)
+    fit_gaze([made / "cache"], tmp_path / "g", encoder=made / "weights", folds=3, draws=10)
+    before = predictions(made / "g", made / "cache", everything=True)
+    after = predictions(tmp_path / "g", made / "cache", everything=True)
+    np.testing.assert_array_equal(before[5][0], after[5][0])
+    np.testing.assert_array_equal(before[4][0], after[4][0])  # of the same patient
+    other = next(row for row in range(36) if before[row][2] != before[5][2])
+    assert before[other][0].tobytes() != after[other][0].tobytes()
+
+
+# what is learned
+
+
+def beats_the_mean_map(results: dict) -> None:
+    mean, other = results["systems"]["mean map"], next(iter(results["systems"].values()))
+    assert other["ig"]["low"] > 0
+    assert results["difference"]["nss"]["low"] > 0
+    assert other["cc"]["value"] > mean["cc"]["value"]
+    assert other["kl"]["value"] < mean["kl"]["value"]
+    assert mean["ig"]["value"] == 0
+
+
+def test_a_gaze_head_on_a_random_encoder_finds_a_visible_blob(made):
+    results = json.loads((made / "g" / RESULTS).read_text())
+    beats_the_mean_map(results)
+    assert (results["images"], results["patients"], results["judged"]) == (36, 18, 36)
+    assert results["left_out"]["without gaze"] == 4
+    assert results["simulated_gaze"]
+
+
+def test_a_unet_finds_a_visible_blob(made, tmp_path):
+    results = fit_gaze([made / "cache"], tmp_path / "g", model="unet", folds=2, epochs=15, draws=200)
+    beats_the_mean_map(results)
+    assert not (tmp_path / "g" / ENCODER).exists()
+
+
+def test_a_network_that_learned_nothing_predicts_the_mean_map(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("vpmim.gaze_fit.fit_network", lambda network, *rest, **options: network.eval())
+    results = fit_gaze([made / "cache"], tmp_path / "g", encoder=made / "weights", folds=3, draws=20)
+    for score in ("nss", "cc", "kl", "ig"):
+        assert results["difference"][score]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_equal_fits_are_equal_bytes(made, tmp_path):
+    fit_gaze([made / "cache"], tmp_path / "g", encoder=made / "weights", folds=3, draws=200)
+    for name in (PREDICTOR, NETWORKS, ENCODER, RESULTS):
+        assert (tmp_path / "g" / name).read_bytes() == (made / "g" / name).read_bytes(), name
+
+
+def test_predicted_gaze_is_not_learned_from(made, tmp_path):
+    write_predicted(made / "g", made / "cache", tmp_path / "predicted")
+    results = fit_gaze([tmp_path / "predicted"], tmp_path / "g", encoder=made / "weights", folds=3, epochs=1, draws=20)
+    assert results["left_out"]["with predicted gaze"] == 4
+    assert results["images"] == 36
+
+
+# Gaussians
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(60, 300), st.integers(60, 300))
+def test_gaussians_hold_99_percent_of_a_distribution_each_patch_its_own_share(seed, width, height):
+    size, grid = 64, (4, 5)
+    scale = size / max(width, height)
+    left, top = (size - width * scale) / 2, (size - height * scale) / 2
+    frame = np.array([scale, scale, left - 0.5 + scale / 2, top - 0.5 + scale / 2, width, height])
+    valid = torch.from_numpy(valid_patches(frame, size, grid))
+    share = torch.zeros(20, dtype=torch.float64)
+    share[valid] = torch.from_numpy(np.random.default_rng(seed).dirichlet(np.full(int(valid.sum()), 0.3)))
+    found = as_gaussians(share, torch.from_numpy(frame), size, grid)
+    kept = np.sort(np.argsort(-share.numpy(), kind="stable")[: len(found)])
+    assert share[kept].sum() >= 0.99 - 1e-9
+    assert len(found) == 1 or np.sort(share.numpy())[::-1][: len(found) - 1].sum() < 0.99 + 1e-9
+    whole = [torch.tensor([[-0.5, side - 0.5]], dtype=torch.float64) for side in (width, height)]
+    for row, patch in zip(found, kept, strict=True):
+        inside = float(patch_mass(torch.from_numpy(row)[None, None], *whole))
+        assert inside == pytest.approx(float(share[patch] / share[kept].sum()), rel=1e-9)
+        stored = row[0:2] * frame[0:2] + frame[2:4]
+        centre = ((patch % 5 + 0.5) * size / 5 - 0.5, (patch // 5 + 0.5) * size / 4 - 0.5)
+        assert stored == pytest.approx(centre, abs=1e-9)
+        assert row[2:4] * scale == pytest.approx((size / 10, size / 8))
+
+
+# the cache
+
+
+def test_predicted_rows_are_named_everywhere_and_measured_rows_are_as_they_were(made, tmp_path):
+    counts = write_predicted(made / "g", made / "cache", tmp_path / "out")
+    assert counts == {"measured": 36, "predicted": 4, "none": 0}
+    source, cache = open_cache(made / "cache"), open_cache(tmp_path / "out", verify=True)
+    assert cache.gaze_kinds == ["measured"] * 36 + ["predicted"] * 4
+    assert cache.fingerprint != source.fingerprint
+    assert "how concentrated" in cache.parameters["predictor"]["confidence"]
+    assert cache.parameters["predictor"]["fitted_on_simulated_gaze"]
+    for row in range(40):
+        old, new = source[row], cache[row]
+        np.testing.assert_array_equal(old.image, new.image)
+        assert (new.info["patient_id"], new.info["gaze"]) == (old.info["patient_id"], cache.gaze_kinds[row])
+        if row < 36:
+            np.testing.assert_array_equal(source.fixations(row), cache.fixations(row))
+    gaussians, confidence, _ = predictions(made / "g", made / "cache")[38]
+    record = cache[38]
+    np.testing.assert_allclose(record.gaussians, gaussians, rtol=1e-12)
+    assert record.info["confidence"] == confidence
+    assert (record.readings, record.info["n_readings"], record.info["dwell_s"]) == ([], 0, 0.0)
+    frame = torch.from_numpy(cache.frames[38:39])
+    square = original_boxes(torch.tensor([[-0.5, -0.5, 63.5, 63.5]], dtype=torch.float64), frame)
+    mass = patch_mass(torch.from_numpy(gaussians)[None], *grid_edges(square, 4, 4))[0]
+    np.testing.assert_allclose(record.relevance, mass, atol=1e-6)
+    manifest = cache.manifest
+    assert manifest["gaze"].tolist() == cache.gaze_kinds
+    assert manifest["confidence"].notna().tolist() == [False] * 36 + [True] * 4
+
+
+def test_all_predicts_in_place_of_measured_gaze(made, tmp_path):
+    counts = write_predicted(made / "g", made / "cache", tmp_path / "out", everything=True)
+    assert counts == {"measured": 0, "predicted": 40, "none": 0}
+    assert open_cache(tmp_path / "out").gaze_kinds == ["predicted"] * 40
+
+
+def test_predicted_gaze_out_of_order_or_without_mass_leaves_no_cache(made, tmp_path):
+    source = open_cache(made / "cache")
+    gaussians = predictions(made / "g", made / "cache")[36][0]
+    for rows, message in (
+        ([(39, PredictedGaze(gaussians, 0.5)), (36, PredictedGaze(gaussians, 0.5))], "ascend|out of order"),
+        ([(99, PredictedGaze(gaussians, 0.5))], "row 99"),
+        ([(36, PredictedGaze(gaussians * np.nan, 0.5))], "finite"),
+        ([(36, PredictedGaze(gaussians[:0], 0.5))], "at least one row"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_predicted_cache(source, tmp_path / "out", rows, predictor={})
+        assert not (tmp_path / "out").exists()
+
+
+# training
+
+
+def test_vp_mim_trains_on_measured_predicted_and_absent_gaze_together(made, tmp_path):
+    write_cache(tmp_path / "new", images=6, without_gaze=6, seed=3)
+    write_predicted(made / "g", tmp_path / "new", tmp_path / "predicted")
+    write_folder(tmp_path / "folder", images=5)
+    config = load_config("vp_mim", [*TINY, "train.max_steps=2", "train.batch_size=8"])
+    train([made / "cache", tmp_path / "predicted", tmp_path / "folder"], tmp_path / "run", config)
+    parts = json.loads((tmp_path / "run" / ENVIRONMENT).read_text())["data"]
+    assert [(part["images"], part["with_gaze"], part["predicted"]) for part in parts] == [
+        (40, 36, 0),
+        (6, 6, 6),
+        (5, 0, 0),
+    ]
+    steps = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert len(steps) == 2
+    assert all(math.isfinite(step["loss"]) for step in steps)
+
+
+# refusals
+
+
+def test_what_cannot_be_learned_from_is_said(made, tmp_path):
+    encoder = made / "weights"
+
+    def refused(message, *caches, **options):
+        with pytest.raises(ValueError, match=message):
+            fit_gaze(caches or [made / "cache"], tmp_path / "g", **{"encoder": encoder, "epochs": 1} | options)
+        assert not (tmp_path / "g").exists()
+
+    refused("no image of empty has measured gaze", write_cache(tmp_path / "empty", images=4, without_gaze=4))
+    refused("at least two patients", write_cache(tmp_path / "one", images=4, images_a_patient=4))
+    refused("take --folds 3", write_cache(tmp_path / "few", images=6, images_a_patient=2))
+    refused("differ in --image-size", made / "cache", write_cache(tmp_path / "large", images=4, size=96))
+    refused("--model head needs --encoder", encoder=None)
+    refused("unet looks at pixels", model="unet")
+    refused("must be one of head, unet", model="cnn")
+    refused("--folds at least 2", folds=1)
+    refused("no weights file", encoder=tmp_path / "nowhere")
+    with pytest.raises(GazePredictionError, match="exists and is not an empty folder"):
+        fit_gaze([made / "cache"], made, encoder=encoder)
+
+
+def test_images_without_a_patient_are_counted_and_count_alone(tmp_path):
+    cache = write_cache(tmp_path / "cache", images=6)
+    results = fit_gaze([cache], tmp_path / "g", encoder=write_weights(tmp_path / "w"), folds=2, epochs=1, draws=20)
+    assert (results["patients"], results["images_grouped_by_image_id"]) == (6, 6)
+
+
+@pytest.mark.parametrize("name", [NETWORKS, ENCODER])
+def test_a_changed_byte_in_a_predictor_is_found(made, tmp_path, name):
+    shutil.copytree(made / "g", tmp_path / "g")
+    content = bytearray((tmp_path / "g" / name).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "g" / name).write_bytes(content)
+    with pytest.raises(GazePredictionError, match=f"damaged: {name} is not the file"):
+        load_predictor(tmp_path / "g")
+
+
+def test_an_encoder_of_another_predictor_is_refused(made, tmp_path):
+    shutil.copytree(made / "g", tmp_path / "g")
+    fit_gaze([made / "cache"], tmp_path / "h", encoder=weights(tmp_path / "w", 96), folds=2, epochs=1, draws=10)
+    shutil.copy(tmp_path / "h" / ENCODER, tmp_path / "g" / ENCODER)
+    about = json.loads((tmp_path / "g" / PREDICTOR).read_text())
+    about["files"][ENCODER] = hashlib.sha256((tmp_path / "g" / ENCODER).read_bytes()).hexdigest()
+    (tmp_path / "g" / PREDICTOR).write_text(json.dumps(about))
+    with pytest.raises(GazePredictionError, match=r"the encoder has \(6, 6\) patches, the predictor \(4, 4\)"):
+        load_predictor(tmp_path / "g")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.pop("grid"),
+        lambda about: about.update(model="cnn"),
+        lambda about: about.update(files={"../x": "0"}),
+        lambda about: about.update(folds={"a": "9"}),
+        lambda about: about.update(files=[]),
+    ],
+)
+def test_a_predictor_whose_record_contradicts_itself_is_refused(made, tmp_path, change):
+    shutil.copytree(made / "g", tmp_path / "g")
+    about = json.loads((tmp_path / "g" / PREDICTOR).read_text())
+    change(about)
+    (tmp_path / "g" / PREDICTOR).write_text(json.dumps(about))
+    with pytest.raises(GazePredictionError, match="damaged"):
+        load_predictor(tmp_path / "g")
+
+
+# commands
+
+
+def test_the_commands_fit_predict_inspect_render_and_verify(made, tmp_path):
+    folder, out = write_folder(tmp_path / "xrays", images=3), tmp_path / "predicted"
+    fitted = run_vpmim(
+        "gaze", "fit", made / "cache", "--out", tmp_path / "g", "--encoder", made / "weights", "--epochs", 2,
+        "--folds", 2, "--json",
+    )  # fmt: skip
+    assert fitted.code == 0
+    rows = json.loads(fitted.stdout)["rows"]
+    assert [row["out of fold"] for row in rows] == ["gaze head", "mean map", "difference"]
+    assert "the gaze is simulated" in fitted.stderr
+    done = run_vpmim("gaze", "predict", tmp_path / "g", folder, "--out", out, "--json")
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["predicted"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g", "predicted", "xrays"]
+    assert run_gazekit("verify", out).code == 0
+    assert json.loads(run_gazekit("inspect", out, "--json").stdout)["gaze_of_rows"] == {"predicted": 3}
+    assert run_gazekit("render", out, tmp_path / "pictures").code == 0
+    assert len(list((tmp_path / "pictures").iterdir())) == 3
+    again = run_vpmim("gaze", "predict", tmp_path / "g", folder, "--out", out)
+    assert (again.code, "is there already" in again.stderr) == (2, True)
+    lost = run_vpmim("gaze", "predict", tmp_path / "xrays", folder, "--out", tmp_path / "other")
+    assert (lost.code, "give a folder of vpmim gaze fit" in lost.stderr) == (2, True)
+
+
+def test_an_unreadable_image_is_left_out_and_listed(made, tmp_path):
+    folder = write_folder(tmp_path / "xrays", images=2)
+    (folder / "99broken.png").write_bytes(b"no picture")
+    done = run_vpmim("gaze", "predict", made / "g", folder, "--out", tmp_path / "out", "--json")
+    assert done.code == 1
+    assert (json.loads(done.stdout)["predicted"], json.loads(done.stdout)["skipped"]) == (2, 1)
+    assert "99broken" in (tmp_path / "out" / "failures.csv").read_text()
+
+
+def test_localisation_and_lesions_do_not_take_predicted_gaze_for_a_readers(made, tmp_path):
+    from vpmim.audit import EvaluationError
+    from vpmim.evaluation import Task
+    from vpmim.localise import localise
+
+    write_predicted(made / "g", made / "cache", tmp_path / "out", everything=True)
+    with pytest.raises(EvaluationError, match="nothing to localise"):
+        localise(made / "weights", Task(data=tmp_path / "out", dataset="gaze"), tmp_path / "looks")
+    outcome = run_gazekit("lesions", tmp_path / "out")
+    assert outcome.code == 2
