@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -202,11 +203,11 @@ def test_out_of_memory_names_the_settings(cache, tmp_path, capsys, monkeypatch, 
 # ------------------------------------------------------------------------------- checkpoints on their way
 
 
-def slow(monkeypatch: pytest.MonkeyPatch, before: threading.Event) -> None:
-    """Checkpoints that are written no sooner than an event."""
+def slow(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
+    """Checkpoints whose writer waits before it writes."""
 
     def save(*args, **values):
-        before.wait(5)
+        wait()
         return save_checkpoint(*args, **values)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", save)
@@ -214,7 +215,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, before: threading.Event) -> None:
 
 def test_training_goes_on_while_a_checkpoint_is_written(cache, whole, tmp_path, monkeypatch):
     written, out = threading.Event(), tmp_path / "run"
-    slow(monkeypatch, written)
+    slow(monkeypatch, lambda: written.wait(10))
 
     def on_step(step: int, steps: int) -> None:
         if step == 5:  # that of step 3 is still under way
@@ -234,10 +235,8 @@ def test_a_stop_signal_waits_for_the_checkpoint_that_is_under_way(cache, whole, 
         if step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    slow(monkeypatch, threading.Event())
-    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: time.sleep(0.2))
+    slow(monkeypatch, lambda: time.sleep(0.3))
     summary = train([cache], out, load_config("vp_mim", [*SHORT]), device="cpu", on_step=on_step)
-    monkeypatch.undo()
     assert summary.interrupted
     assert newest_checkpoint(out).step == summary.step == 5
     train([cache], out, load_config("vp_mim", [*SHORT]), device="cpu", resume=True)
