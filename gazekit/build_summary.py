@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gazekit.cache_files import finished_shard, missing_shards, read_header, row_failures
+from gazekit.sources.fixation_rules import DROPPED
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class BuildSummary:
     def skipped(self) -> dict[str, int]:
         """Reason code to number of skipped images or readings."""
         return dict(sorted(Counter(failure["reason"] for failure in self.failures).items()))
+
+    @property
+    def skipped_rows(self) -> int:
+        """Rows of fixation tables that could not be used; a row that repeats another is no loss and not among them."""
+        return sum(self.counts.get(reason, 0) for reason in DROPPED if reason != "duplicate")
 
     @property
     def images_per_s(self) -> float:

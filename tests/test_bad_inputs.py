@@ -336,3 +336,22 @@ def test_every_item_of_the_list_is_here_or_in_the_file_beside() -> None:
     here = {case.item for case in CASES} | set(ALONE)
     assert here == set(range(1, 41))
     assert set(range(41, 67)) == test_bad_inputs_files.ITEMS
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (cell("x_position", "NaN"), "missing_position"),
+        (cell("x_position", "left"), "not_a_number"),
+        (cell("timestamp_end_fixation", "0"), "end_before_start"),
+        (cell("angular_resolution_x_pixels_per_degree", "0"), "bad_resolution"),
+        (cell("xmax_shown_from_image", "0"), "bad_rectangle"),
+    ],
+    ids=["13", "14", "17", "25", "26"],
+)
+def test_a_row_that_is_skipped_makes_the_exit_code_1_and_its_reading_is_kept(spoil, reason, tmp_path: Path):
+    tree = Tree(tmp_path).make()
+    spoil(tree)
+    outcome = tree.build()
+    said = json.loads(outcome.stdout)
+    assert (outcome.code, said["failures"], said["dropped_or_replaced"]) == (1, [], {reason: 1})

@@ -160,7 +160,7 @@ def test_a_table_that_is_a_directory_is_refused(tmp_path):
 
 
 def test_an_unknown_data_set_names_those_there_are(tmp_path):
-    with pytest.raises(DatasetError, match="'chest'; there are chestxray14, .*, folder"):
+    with pytest.raises(DatasetError, match=r"'chest'; there are chestxray14, .*, folder"):
         read_dataset("chest", tmp_path)
 
 

@@ -16,7 +16,7 @@ WARNED = 5
 
 
 def show_build(result: BuildSummary, *, title: str, as_json: bool) -> None:
-    """Print what was built and what was skipped; exit 1 if anything was skipped or is missing."""
+    """Print what was built and what was skipped; exit 1 if anything was skipped, if only one row of a table."""
     values: dict[str, Any] = {
         "images": result.images,
         "readings": result.readings,
@@ -44,7 +44,7 @@ def show_build(result: BuildSummary, *, title: str, as_json: bool) -> None:
     summary(values, as_json=as_json, title=title, table=() if as_json else _listing(result.failures))
     if len(result.failures) > LISTED:
         note(f"and {len(result.failures) - LISTED} more skipped; all in failures.csv of a finished cache")
-    if result.failures:
+    if result.failures or result.skipped_rows:
         raise typer.Exit(EXIT_SKIPPED)
 
 
