@@ -1,4 +1,4 @@
-"""Pre-training, read from top to bottom: `train` is the whole of it.
+"""Pre-training, read from top to bottom: a step is `vpmim.step`, what is written meanwhile `vpmim.recorder`.
 
 Runs as ``vpmim train``, as ``python -m vpmim.train`` (the same options, without typer), and on several GPUs or nodes
 with ``torchrun --nproc-per-node N -m vpmim.train ...``. A run depends on its configuration, its data and its step
