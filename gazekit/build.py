@@ -177,11 +177,9 @@ def _check_run_options(
 @contextmanager
 def _directory(root: Path) -> Iterator[None]:
     """Make the cache's directory; take it away again if the input is found to be wrong while it is still empty."""
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file; the cache is a directory")
     is_new = not root.exists()
+    check_directory(root)
     root.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(root)
     try:
         yield
     except InputError:
@@ -210,9 +208,11 @@ def _begun(plan: Plan, root: Path, lock: Lock) -> Iterator[None]:
         raise
 
 
-def _refuse_foreign(root: Path) -> None:
-    """`InputError` for a directory of files that are not ours."""
-    if not (root / HEADER_FILE).exists():
+def check_directory(root: Path) -> None:
+    """`InputError` for a file, or for a directory of files that are not ours."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; the cache is a directory")
+    if root.exists() and not (root / HEADER_FILE).exists():
         foreign = sorted(p.name for p in root.iterdir() if p.name != SHARDS and not p.name.startswith("."))
         if foreign:
             raise InputError(f"{root} is neither empty nor a cache (it holds {foreign[0]}); name another directory")
@@ -224,6 +224,11 @@ def _write_plan(plan: Plan, root: Path) -> None:
         with replacing(root / HEADER_FILE) as file:
             file.write(seal(plan.header))
         return
+    check_plan(plan, root)
+
+
+def check_plan(plan: Plan, root: Path) -> None:
+    """`CacheError` if the cache that is there has other parameters or inputs; a warning if other packages began it."""
     header = read_header(root)
     if header["fingerprint"] != plan.fingerprint:
         raise CacheError(
@@ -235,7 +240,7 @@ def _write_plan(plan: Plan, root: Path) -> None:
         f"{n} {versions.get(n)} then, {v} now" for n, v in plan.header["packages"].items() if versions.get(n) != v
     ]
     if changed and not header["complete"]:
-        warnings.warn(f"{root} was begun with other packages: {'; '.join(changed)}", stacklevel=3)
+        warnings.warn(f"{root} was begun with other packages: {'; '.join(changed)}", stacklevel=2)
 
 
 def _missing(plan: Plan, root: Path, shards: Iterable[int], strict: bool) -> list[int]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gazekit.errors import InputError
 from gazekit_cli.build_summary import show_build
-from gazekit_cli.console import note, progress
+from gazekit_cli.console import note, progress, summary
 from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_grid, parse_screen
 
 
@@ -71,6 +72,9 @@ def build_heatmaps(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N ids.", show_default=False)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="End at the first record that must be skipped.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, count what there is to do, and stop; writes nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Build heatmaps, patch relevance and stored images from gaze and X-rays.
@@ -82,7 +86,7 @@ def build_heatmaps(
 
     ```
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images physionet.org/files/mimic-cxr/2.0.0
-    gazekit build-heatmaps xrays/ out/cache --dataset images
+    gazekit build-heatmaps xrays/ out/cache --dataset images --dry-run
     gazekit build-heatmaps recordings/ out/cache --dataset table --spec lab.toml --images xrays/
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images mimic/ --task-index 3 --task-count 16
     gazekit build-heatmaps reflacx/ out/cache --dataset reflacx --images mimic/ --executor dask --scheduler tcp://head:8786
@@ -90,6 +94,7 @@ def build_heatmaps(
     """
     from gazekit.build import build_heatmaps as build
     from gazekit.clusters import array_task
+    from gazekit.dry_run import forecast_build
     from gazekit.sources import SOURCES, open_source
 
     if images is None and dataset in SOURCES and dataset not in ("images", "mimic-eye"):
@@ -98,27 +103,34 @@ def build_heatmaps(
     readings = open_source(dataset, root, images=images, spec=spec, screen=screen)
     for line in readings.notes:
         note(f"note: {line}")
+    parameters: dict[str, Any] = {
+        "sigma_dva": sigma_dva,
+        "image_size": image_size,
+        "grid": parse_grid(grid),
+        "heatmap_size": heatmap_size,
+        "per": per,
+        "gaze": gaze,
+        "window": window,
+        "windowing": windowing,
+        "keep_no_gaze": keep_no_gaze,
+        "shard_size": shard_size,
+        "limit": limit,
+    }
+    if dry_run:
+        forecast = forecast_build(readings, images or root, out, **parameters)
+        summary(asdict(forecast), as_json=as_json, title="build-heatmaps, not run")
+        return
     if executor in ("processes", "serial"):
         task_index, task_count = array_task(os.environ, task_index, task_count)
     if task_index is not None and task_count is not None:
         note(f"note: this is task {task_index} of {task_count}, counted from 0")
     with ExitStack() as stack:
         advance: list[Callable[[int], None]] = []
-        summary = build(
+        done = build(
             readings,
             images or root,
             out,
-            sigma_dva=sigma_dva,
-            image_size=image_size,
-            grid=parse_grid(grid),
-            heatmap_size=heatmap_size,
-            per=per,
-            gaze=gaze,
-            window=window,
-            windowing=windowing,
-            keep_no_gaze=keep_no_gaze,
-            shard_size=shard_size,
-            limit=limit,
+            **parameters,
             workers=workers,
             executor=executor,
             scheduler=scheduler,
@@ -128,4 +140,4 @@ def build_heatmaps(
             on_plan=lambda total: advance.append(stack.enter_context(progress("building", total, "rows"))),
             on_row=lambda done: advance[0](done),
         )
-    show_build(summary, title="build-heatmaps", as_json=as_json)
+    show_build(done, title="build-heatmaps", as_json=as_json)

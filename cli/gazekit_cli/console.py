@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from gazekit import __version__
+
 EXIT_OK = 0
 EXIT_SKIPPED = 1
 EXIT_INPUT = 2
@@ -44,6 +47,8 @@ _SYSTEM_ERRNOS = {
     errno.EFBIG,
 }
 
+PLAIN_RATE_AFTER_S = 2.0  # before that a line says only how far a command has come
+
 _PIPED_WIDTH = 10_000  # into a file or a pipe each row is one line, whole, for other programs to search
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -59,6 +64,22 @@ def make_app(name: str, help_text: str) -> typer.Typer:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def add_version(app: typer.Typer, name: str) -> None:
+    """Give an app ``--version``."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            typer.echo(f"{name} {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        # as a default: an annotation is evaluated where `show` is not known
+        version: bool = typer.Option(False, "--version", callback=show, is_eager=True, help="Show it and exit."),
+    ) -> None:
+        pass
 
 
 def run_app(app: typer.Typer) -> NoReturn:
@@ -86,6 +107,8 @@ def run_app(app: typer.Typer) -> NoReturn:
     except Exception as error:
         if type(error).__module__.startswith("click") or hasattr(error, "format_message"):
             message = error.format_message() if hasattr(error, "format_message") else str(error)
+            if not message:  # an app without a command has printed its help
+                sys.exit(EXIT_INPUT)
             fail(message, EXIT_INPUT)
         raise
     if code == _TYPER_INTERRUPTED:
@@ -121,23 +144,25 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 @contextmanager
 def progress(label: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal; elsewhere one plain line at each tenth of the way.
+    """A progress bar with rate and time left on a terminal; elsewhere one plain line at each tenth of the way.
 
     Yields a function that takes the number of items done so far.
     """
+    started = time.perf_counter()
     if err.is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda done: bar.update(task, completed=done)
+            task = bar.add_task(label, total=total, rate="")
+            yield lambda done: bar.update(task, completed=done, rate=_rate(done, time.perf_counter() - started))
         return
     last_tenth = -1
 
@@ -148,9 +173,15 @@ def progress(label: str, total: int | None, unit: str = "") -> Iterator[Callable
         tenth = 10 * done // total
         if tenth > last_tenth:
             last_tenth = tenth
-            note(f"{label}: {done}/{total} {unit}".rstrip())
+            spent = time.perf_counter() - started
+            left = f", {_rate(done, spent)}, {spent * (total - done) / done:.0f} s left" if 0 < done < total else ""
+            note(f"{label}: {done}/{total} {unit}".rstrip() + (left if spent > PLAIN_RATE_AFTER_S else ""))
 
     yield plain
+
+
+def _rate(done: int, seconds: float) -> str:
+    return f"{done / seconds:.3g}/s" if done and seconds > 0 else ""
 
 
 def summary(values: Mapping[str, Any], *, as_json: bool, title: str, table: Sequence[Mapping[str, Any]] = ()) -> None:

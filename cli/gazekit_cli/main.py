@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from gazekit_cli.build_heatmaps import build_heatmaps
 from gazekit_cli.compare import compare
-from gazekit_cli.console import make_app, run_app
+from gazekit_cli.console import add_version, make_app, run_app
 from gazekit_cli.export import export
 from gazekit_cli.finalize import finalize
 from gazekit_cli.fixations import fixations
@@ -19,6 +19,7 @@ from gazekit_cli.simulate import simulate
 from gazekit_cli.verify import verify
 
 app = make_app("gazekit", "Gaze logs and chest X-rays to heatmaps, patch relevance and a training cache.")
+add_version(app, "gazekit")
 app.command("build-heatmaps")(build_heatmaps)
 app.command("finalize")(finalize)
 app.command("fixations")(fixations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from gazekit_cli.console import make_app, run_app
+from gazekit_cli.console import add_version, make_app, run_app
 from vpmim_cli.ablate import ablate
 from vpmim_cli.bench import bench
 from vpmim_cli.doctor import doctor
@@ -23,6 +23,7 @@ from vpmim_cli.table import table
 from vpmim_cli.train import train
 
 app = make_app("vpmim", "Gaze-guided masked image modelling for chest X-rays: pre-train, evaluate, export.")
+add_version(app, "vpmim")
 app.command("train")(train)
 app.command("export")(export)
 app.command("ablate")(ablate)

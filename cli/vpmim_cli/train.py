@@ -34,6 +34,9 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a folder with an image that cannot be read.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try settings, data and network, say what would be done, and stop.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Pre-train an encoder on X-rays, guided by the gaze of those who read them.
@@ -44,17 +47,23 @@ def train(
     Examples:
 
     ```
+    vpmim train out/cache --out runs/vp_mim --config vp_mim --set train.batch_size=64 --dry-run
     vpmim train out/cache --out runs/vp_mim --config vp_mim --set train.batch_size=64
     vpmim train out/cache --out runs/vp_mim --config vp_mim --set train.batch_size=64 --resume
     torchrun --nproc-per-node 4 -m vpmim_cli train out/cache --out runs/vp_mim --config vp_mim
     ```
     """
+    from vpmim.dry_run import forecast_training
     from vpmim.plain_cli import exit_code
     from vpmim.process import speaks
     from vpmim.run_folder import requested_config
     from vpmim.train import train as train_run
 
     chosen = requested_config(out, config=config, overrides=overrides or [], init=init, resume=resume)
+    if dry_run:
+        forecast = forecast_training(data, out, chosen, resume=resume, strict=strict)
+        summary(asdict(forecast), as_json=as_json, title="train, not run")
+        return
     with ExitStack() as stack:
         bar: list[Callable[[int], None]] = []
 
