@@ -1,9 +1,9 @@
-# make setup | demo | test | test-faults | lint | types | bench | wheel.  Needs Python 3.11+ and make, nothing else.
+# make setup | demo | test | test-faults | lint | types | docs | bench | wheel.  Needs Python 3.11+ and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
-.PHONY: setup demo demo-short demo-steps test test-faults lint types format bench wheel requirements clean
+.PHONY: setup demo demo-short demo-steps test test-faults lint types docs format bench wheel requirements clean
 
 setup: .venv/.complete
 
@@ -57,6 +57,11 @@ demo-steps:
 
 types: setup
 	$(BIN)/mypy
+
+# The pages of docs/ as a site, which needs no server: out/site/index.html. A warning is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Look at the site: out/site/index.html"
 
 format: setup
 	$(BIN)/ruff check --fix .
