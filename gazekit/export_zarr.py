@@ -51,18 +51,21 @@ def write_zarr(cache: PriorCache, directory: Path, on_row: Callable[[int], None]
         name: group.create_array(name, shape=shape, dtype=dtype, chunks=_chunks(shape, dtype))
         for name, (shape, dtype) in dense_arrays(cache).items()
     }
-    views = {"images": cache.images, "heatmaps": cache.heatmaps, "fixations": cache.all_fixations}
-    whole = {"frames": cache.frames, "relevance": cache.relevance, "offsets": cache.offsets}
-    total, done = len(cache), 0
+    sources: dict[str, Any] = {
+        "images": cache.images,
+        "heatmaps": cache.heatmaps,
+        "fixations": cache.all_fixations,
+        "frames": cache.frames,
+        "relevance": cache.relevance,
+        "offsets": cache.offsets,
+    }
+    total = len(cache)
     for name, array in arrays.items():
-        source = whole[name] if name in whole else views[name]
-        assert source is not None
         step = array.chunks[0]
         for start in range(0, array.shape[0], step):
-            array[start : start + step] = source[start : start + step]
+            array[start : start + step] = sources[name][start : start + step]
             if name == "images":
-                done = min(start + step, total)
-                on_row(done)
+                on_row(min(start + step, total))
     facts = [json.dumps(row_facts(record, row)) for row, record in enumerate(cache)]
     for name, texts in (("ids", cache.ids), ("facts", facts)):
         array = group.create_array(name, shape=(total,), dtype=np.dtypes.StringDType(), chunks=(max(1, total),))
