@@ -100,7 +100,11 @@ def dense_arrays(cache: PriorCache) -> dict[str, tuple[tuple[int, ...], str]]:
 
 def row_arrays(record: Record) -> dict[str, NDArray[Any]]:
     """The arrays of one row with one entry in each of `dense_arrays`."""
-    arrays = {"images": record.image, "frames": record.frame.to_array(), "relevance": record.relevance}
+    arrays: dict[str, NDArray[Any]] = {
+        "images": record.image,
+        "frames": record.frame.to_array(),
+        "relevance": record.relevance,
+    }
     return arrays if record.heatmap is None else arrays | {"heatmaps": record.heatmap}
 
 
