@@ -197,7 +197,7 @@ def test_a_gaze_head_on_a_random_encoder_finds_a_visible_blob(made):
 
 
 def test_a_unet_finds_a_visible_blob(made, tmp_path):
-    results = fit_gaze([made / "cache"], tmp_path / "g", model="unet", folds=2, epochs=15, draws=200)
+    results = fit_gaze([made / "cache"], tmp_path / "g", folds=2, epochs=15, draws=200)
     beats_the_mean_map(results)
     assert not (tmp_path / "g" / ENCODER).exists()
 
@@ -335,7 +335,7 @@ def test_what_cannot_be_learned_from_is_said(made, tmp_path):
     refused("at least two patients", write_cache(tmp_path / "one", images=4, images_a_patient=4))
     refused("take --folds 3", write_cache(tmp_path / "few", images=6, images_a_patient=2))
     refused("differ in --image-size", made / "cache", write_cache(tmp_path / "large", images=4, size=96))
-    refused("--model head needs --encoder", encoder=None)
+    refused("--model head needs --encoder", model="head", encoder=None)
     refused("unet looks at pixels", model="unet")
     refused("must be one of head, unet", model="cnn")
     refused("--folds at least 2", folds=1)

@@ -21,6 +21,7 @@ from vpmim.features import versions, weights_fingerprint
 from vpmim.gaze_network import (
     HEAD,
     MODELS,
+    UNET,
     Inputs,
     build_network,
     fit_network,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEAN_MAP = "mean map"
-NAMES = {HEAD: "gaze head", "unet": "U-Net"}
+NAMES = {HEAD: "gaze head", UNET: "U-Net"}
 MIN_MASS = 1e-6
 """Share of an image's gaze that must be on patches that hold image, for it to be learned from."""
 
@@ -73,7 +74,7 @@ def fit_gaze(
     out: str | Path,
     *,
     encoder: str | Path | None = None,
-    model: str = HEAD,
+    model: str | None = None,
     folds: int = 5,
     epochs: int = 30,
     seed: int = 0,
@@ -88,7 +89,8 @@ def fit_gaze(
     caches : caches of gazekit; of their rows, those with measured gaze are used
     out : a folder that does not exist yet, or is empty
     encoder : a RUN or weights; see `vpmim.export.load_encoder`. For the model ``head`` only
-    model : ``head``, the gaze head of method.md (g) on the frozen encoder, or ``unet``, on the pixels alone
+    model : ``head``, the gaze head of method.md (g) on the frozen encoder, or ``unet``, on the pixels alone;
+        default the head where there is an encoder
     folds : K; all images of a patient are in one
     epochs : passes over the images of each fit
     seed : of the folds, the first weights and the order
@@ -112,6 +114,7 @@ def fit_gaze(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise GazePredictionError(f"{out} exists and is not an empty folder; name another one, or remove it")
+    model = model or (UNET if encoder is None else HEAD)
     if model not in MODELS:
         raise GazePredictionError(f"--model must be one of {', '.join(MODELS)}, got {model!r}")
     if (encoder is None) == (model == HEAD):

@@ -22,7 +22,10 @@ def gaze_fit(
             metavar="RUN|WEIGHTS", help="The encoder that the gaze head stands on, frozen.", show_default=False
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="head (on --encoder), or unet (on the pixels).")] = "head",
+    model: Annotated[
+        str | None,
+        typer.Option(help="head (default with --encoder), or unet (on the pixels; without).", show_default=False),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Parts that the patients are dealt into.")] = 5,
     epochs: Annotated[int, typer.Option(help="Passes over the images, each fit.")] = 30,
     seed: Annotated[int, typer.Option(help="Of the folds, the first weights and the order.")] = 0,
@@ -38,7 +41,7 @@ def gaze_fit(
 
     ```
     vpmim gaze fit out/cache --out out/gaze --encoder runs/vp_mim
-    vpmim gaze fit out/cache --out out/gaze_unet --model unet
+    vpmim gaze fit out/cache --out out/gaze_unet
     ```
     """
     from vpmim.gaze_fit import fit_gaze
