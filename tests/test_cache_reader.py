@@ -190,6 +190,8 @@ def rows_of(content: dict[str, object]) -> dict[str, object]:
 LIES = {
     "an id that climbs": lambda row: row.update(id="../../x"),
     "a count that is a text": lambda row: row.update(n_fixations="3"),
+    "gaze that is neither measured nor predicted": lambda row: row.update(gaze="guessed"),
+    "a confidence that is a text": lambda row: row.update(confidence="high"),
     "readings before the file": lambda row: row.update(readings_bytes=[-5, 3]),
     "a missing status": lambda row: row.pop("status"),
     "facts that are a list": lambda row: row.update(image=[]),

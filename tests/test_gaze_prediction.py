@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from labelled_images import write_weights
 from safetensors.torch import save_file
 from synthetic import TINY, write_cache, write_folder
+from test_cache_export import make_cache
 from tiny import tiny_spec
 
 from gazekit import metrics
 from gazekit.cache import open_cache
+from gazekit.export import export_cache
 from gazekit.predicted import PredictedGaze, write_predicted_cache
+from gazekit.render import draw_row
 from vpmim.config import load_config
 from vpmim.export import timm_config
 from vpmim.features import random_encoder
@@ -300,6 +303,28 @@ def test_predicted_gaze_out_of_order_or_without_mass_leaves_no_cache(made, tmp_p
         assert not (tmp_path / "out").exists()
 
 
+def test_a_built_cache_keeps_readings_heatmaps_and_skipped_rows_and_exports_no_prediction_as_a_reading(tmp_path):
+    source = make_cache(tmp_path)
+    gaussians = np.array([[40.0, 30.0, 5.0, 6.0, 0.3, 0, 0, 90, 70], [10.0, 9.0, 4.0, 4.0, 0.1, 0, 0, 90, 70]])
+    counts = write_predicted_cache(source, tmp_path / "out", [(2, PredictedGaze(gaussians, 0.4))], predictor={"n": 1})
+    cache = open_cache(tmp_path / "out", verify=True)
+    assert counts == {"measured": len(source) - 1, "predicted": 1, "none": 0}
+    assert (cache.ids, cache.failures) == (source.ids, source.failures)
+    for row in (0, 1, 3):
+        assert cache[row].readings == source[row].readings
+        np.testing.assert_array_equal(cache[row].heatmap, source[row].heatmap)
+        np.testing.assert_array_equal(cache.fixations(row), source.fixations(row))
+    record = cache[2]
+    assert record.gaussians[:, 4].sum() == pytest.approx(1, abs=0.03)
+    assert record.relevance.sum() == pytest.approx(1)
+    assert record.heatmap.max() == 1
+    export_cache(cache, tmp_path / "npy", to="npy")
+    assert "predicted" in (tmp_path / "npy" / "index.csv").read_text().splitlines()[3]
+    export_cache(cache, tmp_path / "bids", to="bids")
+    recordings = list((tmp_path / "bids").rglob("*_physioevents.tsv.gz"))
+    assert len(recordings) == sum(len(source[row].readings) for row in range(len(source)) if row != 2) > 0
+
+
 # training
 
 
@@ -434,5 +459,11 @@ def test_localisation_and_lesions_do_not_take_predicted_gaze_for_a_readers(made,
     write_predicted(made / "g", made / "cache", tmp_path / "out", everything=True)
     with pytest.raises(EvaluationError, match="nothing to localise"):
         localise(made / "weights", Task(data=tmp_path / "out", dataset="gaze"), tmp_path / "looks")
-    outcome = run_gazekit("lesions", tmp_path / "out")
-    assert outcome.code == 2
+    assert run_gazekit("lesions", tmp_path / "out").code == 2
+
+
+def test_a_drawn_prediction_has_no_scanpath(made, tmp_path):
+    write_predicted(made / "g", made / "cache", tmp_path / "out")
+    cache = open_cache(tmp_path / "out")
+    measured, predicted = (draw_row(cache, row, size=64).shape[1] for row in (0, 39))
+    assert measured - predicted >= 64  # one panel fewer
