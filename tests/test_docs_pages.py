@@ -21,7 +21,8 @@ import typer
 from cli_runner import run_gazekit, run_vpmim
 
 from gazekit.sources import SOURCES
-from vpmim.config import load_config
+from vpmim.config import flatten, load_config
+from vpmim.settings import Config
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -113,6 +114,13 @@ def test_every_command_and_reason_code_is_in_the_reference():
                 assert option.param_type_name == "argument" or option.opts[0] in text
     codes = script["on_page_markdown"]((DOCS / "reference" / "gazekit.md").read_text(encoding="utf-8"))
     assert "| `empty_map` | " in codes
+
+
+def test_every_setting_of_a_run_is_in_the_reference_with_its_default():
+    script = runpy.run_path(str(DOCS / "generate" / "reference_pages.py"))
+    text = script["on_page_markdown"]((DOCS / "reference" / "settings.md").read_text(encoding="utf-8"))
+    assert [key for key in flatten(Config()) if f"`{key}`" not in text] == []
+    assert "| `mask.kappa` | `0.5` | share of the relevant patches hidden" in text
 
 
 def test_every_public_name_is_in_the_reference():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,21 +12,53 @@ from typing import Any
 import typer
 
 from gazekit.errors import REASONS
+from vpmim.setting_checks import toml_value
 
 COMMANDS = re.compile(r"<!-- commands of (\w+) -->")
-REASON_CODES = "<!-- reason codes -->"
+REASON_CODES, SETTINGS = "<!-- reason codes -->", "<!-- settings -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for each page."""
-    with_reasons = markdown.replace(REASON_CODES, "\n".join(reason_table()))
-    return COMMANDS.sub(lambda found: "\n".join(command_help(found[1])), with_reasons)
+    markdown = COMMANDS.sub(lambda found: "\n".join(command_help(found[1])), markdown)
+    for marker, lines in ((REASON_CODES, reason_table), (SETTINGS, setting_tables)):
+        if marker in markdown:
+            markdown = markdown.replace(marker, "\n".join(lines()))
+    return markdown
 
 
 def reason_table() -> Iterator[str]:
     """Markdown lines: each reason code and what it means."""
     yield from ("| code | meaning |", "|---|---|")
     yield from (f"| `{code}` | {meaning} |" for code, meaning in REASONS.items())
+
+
+def setting_tables() -> Iterator[str]:
+    """Markdown lines: each table of a configuration, its keys, their defaults and what their docstring says."""
+    from vpmim.config import flatten
+    from vpmim.settings import Config
+
+    defaults = flatten(Config())
+    for field in dataclasses.fields(Config):
+        table, kind = field.name, type(getattr(Config(), field.name))
+        if not dataclasses.is_dataclass(kind):
+            continue
+        yield from (f"## {table}", "", "| key | default | meaning |", "|---|---|---|")
+        for names, meaning in attributes(kind):
+            keys = [f"{table}.{name}" for name in names]
+            shown = [f"`{toml_value(defaults[key])}`" for key in keys if key in defaults]
+            if shown:
+                yield f"| {', '.join(f'`{key}`' for key in keys)} | {', '.join(shown)} | {meaning} |"
+        yield ""
+
+
+def attributes(kind: type) -> Iterator[tuple[list[str], str]]:
+    """Names and text of each entry in the Attributes section of a class."""
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes\n----------\n")[2].split("\n\n")[0]
+    entries = re.split(r"\n(?! )", section)
+    for entry in filter(None, entries):
+        names, _, text = entry.partition(" : ")
+        yield names.split(", "), " ".join(text.split()).replace("``", "`").replace("|", "\\|")
 
 
 def command_help(app: str) -> Iterator[str]:
