@@ -77,6 +77,23 @@ def test_every_config_states_source_hardware_time_score_command():
             assert any(word in line for line in head), f"{path.name} lacks {word}"
 
 
+def test_published_recipes_change_the_recipe_and_not_the_method():
+    papers = {name.removeprefix("paper/") for name in config_names() if name.startswith("paper/")}
+    assert papers == {"attmask", "cxr_mim", "hpm", "localmim", "mae", "medical_mae", "simmim"}
+    recipe = ("train.", "data.", "model.", "target.gate", "loss.normalise")
+    for name in papers - {"attmask"}:  # whose own loss is a teacher's features
+        ours, paper = flatten(load_config(name)), flatten(load_config(f"paper/{name}"))
+        assert all(key.startswith(recipe) for key in ours if ours[key] != paper[key])
+        assert ours["model.encoder"] == paper["model.encoder"]
+    # learning rates by their rules: per 256 images, and SimMIM's per 512
+    rates = {name: load_config(f"paper/{name}").learning_rate for name in papers}
+    assert rates["mae"] == pytest.approx(2.4e-3)
+    assert rates["localmim"] == pytest.approx(1.6e-3)
+    assert rates["medical_mae"] == rates["hpm"] == pytest.approx(1.2e-3)
+    assert rates["simmim"] == pytest.approx(4e-4)
+    assert rates["cxr_mim"] == pytest.approx(1.5e-3)
+
+
 def test_a_dumped_config_reads_back_equal(tmp_path):
     changed = load_config(
         "vp_mim", ["mask.kappa_end=0.9", "train.max_steps=20", 'model.init="a \\"b\\" \\\\ c"', "seed=3"]
@@ -138,7 +155,8 @@ def test_overrides_are_toml_values_and_bare_words_are_strings():
         ("decoder.width=90", "multiple of 4 and of decoder.heads"),
         ("target.kind=pixel", "decoder.scales = [1]"),
         ("recalibrate.start=0.5", "start <= full"),
-        ("recalibrate.mode=cached", 'one of "none", "decoder"'),
+        ("recalibrate.mode=cache", 'one of "none", "decoder"'),
+        ("recalibrate.mode=cached", "set recalibrate.features to a file"),
         ("mask.attention=hints", 'one of "high", "low", "hint"'),
         ("mask.hint=0.2", "hint <= hint_from"),
         ("mask.hard_end=1.5", "mask.hard_end: expected a share"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import batch, tiny_config
 from torch import Tensor
+from torch.nn import functional as F
 
 from vpmim.config import Config, ConfigError
 from vpmim.model import build_model
@@ -151,3 +152,85 @@ def test_every_parameter_learns_once_the_gates_have_opened() -> None:
 def test_two_scales_are_needed_to_look_from_one_to_the_other() -> None:
     with pytest.raises(ConfigError, match=r"decoder\.topdown joins the decoders of two scales or more"):
         tiny_config("mae", "decoder.topdown=true")
+
+
+def test_the_published_attmask_predicts_what_its_teacher_sees() -> None:
+    config = tiny_config("paper/attmask")
+    model, samples = build_model(config), batch([False] * 3)
+    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    attention = model.teacher(step.crops.grey_BHW).attention_BL
+    hidden = 49 - int(49 * 0.7)
+    assert step.selection.mask_BL.gather(1, attention.argsort(descending=True)[:, :hidden]).all()
+    assert step.selection.mask_BL.sum(dim=1).tolist() == [hidden] * 3
+    assert step.outputs.predictions[0].shape == step.targets[0].shape == (3, 49, 48)
+
+
+# ---------------------------------------------------------------------------------------------- encoders
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size"),
+    [
+        ("vit_base_patch8_224", 200),  # 25 x 25
+        ("vit_small_patch14_dinov2", 98),  # 7 x 7, HOG on the resampled crop, layer scale
+        ("vit_base_patch14_reg4_dinov2", 126),  # 9 x 9, registers
+        ("vit_large_patch16_224", 96),
+        ("vit_tiny_patch16_224", 512),  # 32 x 32
+        ("vit_base_patch16_gap_224", 176),  # 11 x 11, no class token
+        ("vit_base_patch32_224", 288),  # 9 x 9
+    ],
+)
+def test_any_plain_vision_transformer_trains_and_is_read_at_every_scale(encoder: str, size: int) -> None:
+    config = tiny_config("vp_mim_joint", f"model.encoder={encoder}", f"data.input_size={size}", "mask.ratio=0.9")
+    model, samples = build_model(config), batch([True, False])
+    step = reconstruct(model, samples, config, progress=0.9, epoch=0)
+    side = size // model.encoder.patch
+    cells = [(4 * side) ** 2, (2 * side) ** 2, side**2, (-(-side // 2)) ** 2]
+    assert [target.shape[1] for target in step.targets] == [p.shape[1] for p in step.outputs.predictions] == cells
+    got = training_losses(model, samples, config, progress=0.9, epoch=0)
+    got["loss"].backward()
+    assert all(bool(value.isfinite()) for value in got.values())
+
+
+# ---------------------------------------------------------------------------------------------- VP-MIM
+
+
+@pytest.mark.parametrize("name", ["vp_mim", "vp_mim_joint"])
+def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
+    config = tiny_config(name, "data.input_size=96")
+    model, samples = build_model(config), batch([True, True, False])
+    if model.gaze_head is not None:
+        with torch.no_grad():
+            model.gaze_head.score.weight.normal_(generator=torch.Generator().manual_seed(0))
+    step = reconstruct(model, samples, config, progress=0.2, epoch=0)
+    has_gaze, mask = step.crops.has_gaze_B, step.selection.mask_BL
+    assert has_gaze.tolist() == [True, True, False]
+    fine = step.crops.fine_BRS.double()
+    total = 0.0
+    for b in range(3):
+        # recalibration: half of the way to beta 0.5, each patch to the patches like it and near it
+        h = fine[b].reshape(6, 4, 6, 4).sum(dim=(1, 3)).flatten()
+        y = F.normalize(step.outputs.tokens_BLW[b].detach().double(), dim=1)
+        place = torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)).double()
+        spread = torch.softmax(y @ y.T / 0.1 - torch.cdist(place, place) ** 2 / 32, dim=1)
+        new = 0.75 * h + 0.25 * (h @ spread)
+        square = new.reshape(6, 6).repeat_interleave(4, 0).repeat_interleave(4, 1)
+        old = h.reshape(6, 6).repeat_interleave(4, 0).repeat_interleave(4, 1)
+        shaped = torch.where(old < 1e-8, square / 16, square * fine[b] / old.clamp(min=1e-8))
+        for k, size in enumerate((24, 12, 6, 3)):
+            gaze = F.adaptive_avg_pool2d(shaped[None], size).flatten()
+            hidden = F.interpolate(mask[b].double().reshape(1, 1, 6, 6), size=size, mode="area").flatten()
+            weight = hidden
+            if has_gaze[b]:
+                q = hidden * torch.exp(gaze / gaze.max() / 0.25)
+                weight = hidden + hidden.sum() * q / q.sum()
+                clipped = weight.clamp(max=8)
+                weight = clipped * weight.sum() / clipped.sum()
+            error = ((step.outputs.predictions[k][b].double() - step.targets[k][b]) ** 2).mean(dim=1)
+            total += ((weight * error).sum() / weight.sum()).item() / 3
+        if model.gaze_head is not None and has_gaze[b]:
+            visible = step.selection.ids_keep_BK[b]
+            prior, logits = h[visible] / h[visible].sum(), step.outputs.gaze_logits_BK[b].double()
+            total -= 0.1 * (prior * (logits - logits.logsumexp(0))).sum().item() / 3
+    got = training_losses(model, samples, config, progress=0.2, epoch=0)
+    assert got["loss"].item() == pytest.approx(total, rel=1e-5)

@@ -66,4 +66,5 @@ def batch(gaze: Sequence[bool], *, size: int = 128, seed: int = 0) -> Samples:
         has_gaze_B=torch.tensor(gaze),
         valid_B4=torch.tensor([[-0.5, -0.5, size - 0.5, size - 0.5]] * n, dtype=torch.float64),
         index_B=torch.arange(n),
+        features_BRCD=torch.zeros((n, 0, 0, 0), dtype=torch.float16),
     )

@@ -186,6 +186,7 @@ def random_data(config: Config, images: int, device: torch.device) -> TrainingDa
         table[:, 2:4], table[:, 4], table[:, 7:9] = 0.04 * size, rng.uniform(0.1, 0.6, FIXATIONS), size
         readings.append(table)
     streamed = config.data.residency == "stream"
+    cached = (14, 14, 768) if config.recalibrate.mode == "cached" else (0, 0, 0)  # as a ViT-B/16 at 224 makes them
     frame_N6 = torch.tensor([[1.0, 1.0, 0.0, 0.0, size, size]], dtype=torch.float64).repeat(images, 1).to(device)
     return TrainingData(
         ids=[str(i) for i in range(images)],
@@ -196,6 +197,7 @@ def random_data(config: Config, images: int, device: torch.device) -> TrainingDa
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior_source(readings, frame_N6, source=config.prior.source, seed=config.seed),
+        features_NRCD=torch.ones((images, *cached), dtype=torch.float16, device=device),
     )
 
 

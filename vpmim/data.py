@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gazekit.cache import open_cache
+from vpmim.cached_features import read_patch_features
 from vpmim.image_source import is_cache
 from vpmim.images import SUFFIXES, read_square_batches, stored_size
 from vpmim.prior_source import PriorSource, prior_source
@@ -62,6 +63,8 @@ class Samples:
     """(B, 4) float64: edges of the area that holds the image, stored pixels."""
     index_B: Tensor
     """(B,) int64: place in the data, the key of all random draws."""
+    features_BRCD: Tensor
+    """(B, R, C, D) float16: features of the whole image; (B, 0, 0, 0) where none are asked for."""
 
     def to(self, device: torch.device) -> Samples:
         """The same batch on another device."""
@@ -107,6 +110,7 @@ class TrainingData:
     squares : the host's arrays, one after the other, that are streamed from
     frame_N6, valid_N4 : as in `Samples`
     prior : the gaze of every image, or what stands in for it
+    features_NRCD : as in `Samples`
     """
 
     ids: list[str]
@@ -117,6 +121,7 @@ class TrainingData:
     frame_N6: Tensor
     valid_N4: Tensor
     prior: PriorSource
+    features_NRCD: Tensor
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -195,6 +200,7 @@ class TrainingData:
             has_gaze_B=has_gaze_B,
             valid_B4=self.valid_N4[place_B],
             index_B=place_B,
+            features_BRCD=self.features_NRCD[place_B],
         )
 
 
@@ -216,6 +222,8 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
     DataError
         Not a cache and not a folder of images; caches of different image sizes; no image; no gaze at all for a
         configuration that uses it.
+    CachedFeaturesError
+        Features that were asked for and cannot be had.
     gazekit.errors.CacheError
         A cache of another format version, or a damaged one.
     """
@@ -252,17 +260,24 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
             f"this configuration is guided by gaze, and none of the {len(ids)} images in {names} has any; "
             "give a cache with gaze, or train without it: --config localmim, or --set prior.source=none"
         )
+    facts = [part.facts for part in parts]
+    features_NRCD = torch.zeros((len(ids), 0, 0, 0), dtype=torch.float16)
+    if config.recalibrates and config.recalibrate.features is not None and config.recalibrate.mode == "cached":
+        file, with_gaze = Path(config.recalibrate.features), (prior.row_N > 0).cpu().numpy()
+        features_NRCD, fingerprint = read_patch_features(file, ids, with_gaze)
+        facts.append({"kind": "features", "name": file.name, "fingerprint": fingerprint})
     squares = [part.squares for part in parts]
     resident = _fits(len(ids) * size * size, device, config.data.residency)
     return TrainingData(
         ids=ids,
-        facts=[part.facts for part in parts],
+        facts=facts,
         failures=[failure for part in parts for failure in part.failures],
         image_NSS=_to_device(squares, size, device) if resident else None,
         squares=[] if resident else squares,
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior,
+        features_NRCD=features_NRCD.to(device),
     )
 
 

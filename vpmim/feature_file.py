@@ -1,7 +1,8 @@
 """Features of unlabelled images as a file: what ``vpmim features`` writes.
 
-``F.npz`` holds ``ids`` (N,), ``features`` (N, D) float32, ``skipped_ids`` and ``skipped_reasons``, and as strings
-``kind``, ``architecture``, ``weights_sha256`` and ``preprocessing_sha256``. It is read with ``allow_pickle=False``.
+``F.npz`` holds ``ids`` (N,), ``features`` (N, D) float32, or of kind ``patches`` (N, rows, columns, D) float16,
+``skipped_ids`` and ``skipped_reasons``, and as strings ``kind``, ``architecture``, ``weights_sha256`` and
+``preprocessing_sha256``. It is read with ``allow_pickle=False``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from gazekit.cache import open_cache
+from vpmim.cached_features import PATCHES
 from vpmim.checkpoint import write_file
 from vpmim.export import load_encoder
-from vpmim.features import encoder_features, extract, preprocessing, weights_fingerprint
+from vpmim.features import encoder_features, extract, patch_features, preprocessing, weights_fingerprint
 from vpmim.image_source import CachedImages, ImageFiles, ImagesError, ImageSource, is_cache
 from vpmim.images import SUFFIXES
 from vpmim.process import usable_device
@@ -59,7 +61,7 @@ def write_features(
     source : a RUN or weights; see `vpmim.export.load_encoder`
     images : a folder, searched for PNG and JPEG files at every depth, one such file, or a gazekit cache
     out : file name ending in .npz
-    kind : ``cls``, ``mean``, ``both`` or ``last4``
+    kind : ``cls``, ``mean``, ``both``, ``last4``, or ``patches``, a vector for each patch
     strict : stop at images that cannot be read, before anything is written
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     progress : called with images done and images in all
@@ -84,7 +86,13 @@ def write_features(
         prepared = replace(prepared, stored_size=found_images.cache.image_size)
     found = extract(
         found_images.batches(prepared.stored_size, device=place),
-        {kind: encoder_features(encoder, kind, device=place)},
+        {
+            kind: (
+                patch_features(encoder, device=place)
+                if kind == PATCHES
+                else encoder_features(encoder, kind, device=place)
+            )
+        },
         device=place,
         progress=None if progress is None else lambda done: progress(done, len(names)),
     )
@@ -99,7 +107,7 @@ def write_features(
         )
     summary = FeatureSummary(
         images=len(found.row_N),
-        width=found.values[kind].shape[1],
+        width=found.values[kind].shape[-1],
         skipped=skipped,
         preprocessing_sha256=prepared.fingerprint,
         weights_sha256=weights_fingerprint(encoder),
@@ -108,7 +116,7 @@ def write_features(
     np.savez_compressed(
         content,
         ids=np.array([names[row] for row in found.row_N], np.str_),
-        features=found.values[kind],
+        features=found.values[kind].astype(np.float16 if kind == PATCHES else np.float32, copy=False),
         skipped_ids=np.array([name for name, _, _ in skipped], np.str_),
         skipped_reasons=np.array([reason for _, reason, _ in skipped], np.str_),
         kind=np.array(kind),

@@ -114,6 +114,18 @@ def encoder_features(encoder: Encoder, kind: str, *, device: torch.device) -> Fe
     return features
 
 
+def patch_features(encoder: Encoder, *, device: torch.device) -> FeatureFunction:
+    """The encoder's patch tokens in their places, (B, rows, columns, D); otherwise as `encoder_features`."""
+    encoder = encoder.to(device).eval()
+
+    def features(square_BSS: Tensor) -> Tensor:
+        grey_BHW = resample_square(square_BSS, encoder.spec.input_size)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            return encoder.encode(grey_BHW)[:, encoder.prefix :].unflatten(1, encoder.grid)
+
+    return features
+
+
 def pixel_features(side: int = PIXEL_SIDE) -> FeatureFunction:
     """The image itself as a feature vector: the whole square at `side` x `side` pixels, row by row."""
     return lambda square_BSS: resample_square(square_BSS, side).flatten(1)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vpmim.augment import CROP_DRAWS, crop_images, draw_crops, draw_flips
+from vpmim.cached_features import crop_features
 from vpmim.loss import carry_mask, cell_errors, cell_weights, gaze_prediction_loss, ranking_loss, weighted_mean
 from vpmim.masking import STRATEGIES, Cues, Plan, Selection, hidden_count, select
 from vpmim.model import MaskedImageModel, Outputs
@@ -54,6 +55,8 @@ class Crops(NamedTuple):
     """(B, L) bool, diagnostically relevant patches."""
     has_gaze_B: Tensor
     """(B,) bool, whether the crop holds gaze."""
+    features_BLD: Tensor
+    """(B, L, D) what was cached of each patch; D = 0 where nothing was."""
 
 
 class Reconstruction(NamedTuple):
@@ -155,8 +158,8 @@ def cut_images(samples: Samples, config: Config, *, epoch: int | Tensor) -> tupl
 
 def read_gaze(
     samples: Samples, boxes_B4: Tensor, flip_B: Tensor, config: Config, *, grid: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Mass, relevant patches and presence of the gaze in the crops, as in `Crops`."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mass, relevant patches and presence of the gaze in the crops, and the features it is spread by, as in `Crops`."""
     rows, cols = grid
     with torch.autocast(samples.image_BSS.device.type, enabled=False):
         prior = crop_prior(
@@ -175,7 +178,9 @@ def read_gaze(
         has_gaze_B = samples.has_gaze_B & prior.has_gaze_B
         relevant_BL = prior.relevant_BL & has_gaze_B[:, None]
         fine_BRS = torch.where(has_gaze_B[:, None, None], prior.mass_BHW, 0.0)
-    return fine_BRS, relevant_BL, has_gaze_B
+        side = samples.image_BSS.shape[-1]
+        features_BLD = crop_features(samples.features_BRCD, boxes_B4, flip_B, side=side, grid=grid)
+    return fine_BRS, relevant_BL, has_gaze_B, features_BLD
 
 
 def hidden_at(model: MaskedImageModel, config: Config, progress: float | Tensor) -> int:
@@ -293,6 +298,8 @@ def _spread(
     if settings.mode == "ema":
         assert guidance is not None, "Config asks for a teacher"
         tokens = guidance.tokens_BLD
+    elif settings.mode == "cached":
+        tokens = crops.features_BLD
     else:
         assert outputs.tokens_BLW is not None, "Config asks for a decoder of scale 1"
         tokens = outputs.tokens_BLW

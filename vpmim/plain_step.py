@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vpmim.augment import CROP_DRAWS, draw_crops, draw_flips
+from vpmim.cached_features import crop_features
 from vpmim.data import Samples
 from vpmim.masking import Plan, Selection
 from vpmim.model import MaskedImageModel
@@ -60,9 +61,13 @@ def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int], epoch:
     grey = F.interpolate(cut[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
     if flip_1.item():
         grey = grey.flip(2)
+    edges_14 = torch.tensor([[x0, y0, x1, y1]]) - 0.5
+    features_1LD = crop_features(
+        sample.features_BRCD, edges_14.double(), flip_1, side=sample.image_BSS.shape[-1], grid=grid
+    )
     prior = crop_prior(
         sample.gaussians_BF9,
-        original_boxes(torch.tensor([[x0, y0, x1, y1]]) - 0.5, sample.frame_B6),
+        original_boxes(edges_14, sample.frame_B6),
         flip_1,
         sample.tau_B,
         rows=grid[0],
@@ -74,8 +79,8 @@ def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int], epoch:
     )
     if not (sample.has_gaze_B & prior.has_gaze_B).item():
         nothing = torch.zeros_like(prior.relevant_BL)
-        return Crops(grey, torch.zeros_like(prior.mass_BHW), nothing, torch.tensor([False]))
-    return Crops(grey, prior.mass_BHW, prior.relevant_BL, torch.tensor([True]))
+        return Crops(grey, torch.zeros_like(prior.mass_BHW), nothing, torch.tensor([False]), features_1LD)
+    return Crops(grey, prior.mass_BHW, prior.relevant_BL, torch.tensor([True]), features_1LD)
 
 
 def plain_select(plan: Plan, *, hidden: int) -> Selection:

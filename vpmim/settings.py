@@ -246,15 +246,18 @@ class RecalibrateConfig:
     Attributes
     ----------
     mode : ``none``; ``decoder`` (spread by the similarity of the scale-1 decoder tokens); ``ema`` (by that of the
-        teacher's tokens of the unmasked crop); ``attn`` (by the teacher's attention); or ``predicted`` (the gaze head's
-        own map of the unmasked crop). All but ``decoder`` take one more forward pass without gradient
+        teacher's tokens of the unmasked crop); ``cached`` (by features of the whole image that were made before);
+        ``attn`` (by the teacher's attention); or ``predicted`` (the gaze head's own map of the unmasked crop). ``ema``,
+        ``attn`` and ``predicted`` take one more forward pass without gradient
+    features : for ``cached``: file of ``vpmim features --features patches``
     beta : share of the spread heatmap once fully on
     temperature : of the feature similarity
     sigma : reach over the patch grid, patches
     start, full : shares of the training at which beta leaves 0 and reaches its value
     """
 
-    mode: Literal["none", "decoder", "ema", "attn", "predicted"] = "decoder"
+    mode: Literal["none", "decoder", "ema", "cached", "attn", "predicted"] = "decoder"
+    features: str | None = None
     beta: float = 0.5
     temperature: float = 0.1
     sigma: float = 4.0
@@ -295,6 +298,11 @@ class Config:
             raise ConfigError(
                 'recalibrate.mode = "decoder" reads the decoder of scale 1: put 1 into decoder.scales, '
                 'or set recalibrate.mode = "none"'
+            )
+        if self.recalibrate.mode == "cached" and self.recalibrate.features is None:
+            raise ConfigError(
+                'recalibrate.mode = "cached" reads features made before: set recalibrate.features to a file of '
+                "vpmim features --features patches"
             )
         if self.recalibrate.mode == "predicted" and self.loss.gaze_prediction == 0:
             raise ConfigError(

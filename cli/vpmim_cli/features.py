@@ -25,7 +25,7 @@ def features(
     ],
     out: Annotated[Path, typer.Option(metavar="F.npz", help="The file to write.", show_default=False)],
     kind: Annotated[
-        str, typer.Option("--features", help="cls, mean (of the patches), both or last4 (blocks).")
+        str, typer.Option("--features", help="cls, mean (of the patches), both, last4 (blocks) or patches.")
     ] = "cls",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at images that cannot be read.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
