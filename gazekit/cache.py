@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gazekit.array_view import ArrayView, row_position
 from gazekit.cache_files import (
     check_finite,
     check_values,
@@ -43,7 +44,7 @@ from gazekit.shards import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from gazekit.prior import Prior
 
@@ -96,69 +97,6 @@ class Record:
         return read_readings(self._shard / READINGS_FILE, *self.info["readings_bytes"])
 
 
-class ArrayView:
-    """One array over all shards: indexed by an int, a slice or an index array, always as a copy."""
-
-    def __init__(self, cache: PriorCache, name: str, starts: Sequence[int]) -> None:
-        self._cache, self._name, self._starts = cache, name, starts
-        self._spec = cache.specs[name]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
-        return (self._starts[-1], *self._spec.row_shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the whole array."""
-        return np.dtype(self._spec.dtype)
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        if isinstance(key, slice):
-            start, stop, step = key.indices(len(self))
-            if step == 1:
-                return self._range(start, max(start, stop))
-            key = np.arange(start, stop, step)
-        if np.ndim(key) == 0:
-            i = _position(key, len(self))
-            single: NDArray[Any] = self._range(i, i + 1)[0]
-            return single
-        index = np.asarray(key)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
-        out = np.empty((len(index), *self._spec.row_shape), self.dtype)
-        for at, i in enumerate(index.tolist()):
-            out[at] = self[i]
-        return out
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[i] for i in range(len(self)))
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("the array lies in several files, so it can only be copied")
-        whole = self._range(0, len(self))
-        return whole if dtype is None else whole.astype(dtype, copy=False)
-
-    def _range(self, start: int, stop: int) -> NDArray[Any]:
-        k = bisect.bisect_right(self._starts, start) - 1
-        for other in range(k, bisect.bisect_left(self._starts, stop)):
-            self._cache.shard_array(other, self._name)  # checked before memory is taken on the header's word
-        out = np.empty((stop - start, *self._spec.row_shape), self.dtype)
-        at = start
-        while at < stop:
-            first, end = self._starts[k], min(self._starts[k + 1], stop)
-            if end > at:
-                out[at - start : end - start] = self._cache.shard_array(k, self._name)[at - first : end - first]
-                at = end
-            k += 1
-        if self._name == "fixations":
-            check_finite(out, self._cache.path)
-        return out
-
-
 class PriorCache:
     """An opened cache, read-only; made by `open_cache`.
 
@@ -206,7 +144,7 @@ class PriorCache:
 
     def __getitem__(self, key: int) -> Record:
         """Row `key` (negative counts from the end), copied out of the files."""
-        i = _position(key, len(self))
+        i = row_position(key, len(self))
         k = bisect.bisect_right(self._starts, i) - 1
         j = i - self._starts[k]
         fixations = self.fixations(i)
@@ -279,7 +217,7 @@ class PriorCache:
 
     def fixations(self, i: int) -> NDArray[np.float64]:
         """(F, 12) float64 of row i."""
-        i = _position(i, len(self))
+        i = row_position(i, len(self))
         k = bisect.bisect_right(self._starts, i) - 1
         start, stop = self.shard_array(k, "offsets")[i - self._starts[k] :][:2].tolist()
         copied: NDArray[np.float64] = np.array(self.shard_array(k, "fixations")[start:stop])
@@ -290,7 +228,7 @@ class PriorCache:
         """The gaze prior of row i, in original pixels."""
         from gazekit.prior import Prior
 
-        i = _position(i, len(self))
+        i = row_position(i, len(self))
         k = bisect.bisect_right(self._starts, i) - 1
         frame = ImageFrame.from_array(self.shard_array(k, "frame")[i - self._starts[k]])
         return Prior(self.fixations(i)[:, :GAUSSIAN_FIELDS], (frame.height, frame.width))
@@ -392,10 +330,3 @@ def _keep(kept: dict[Any, Any], key: object, value: object, limit: int) -> None:
 
 def _starts(lengths: Iterable[int]) -> list[int]:
     return list(itertools.accumulate(lengths, initial=0))
-
-
-def _position(key: Any, n: int) -> int:
-    i = int(key.__index__())
-    if not -n <= i < n:
-        raise IndexError(f"row {i} of {n}")
-    return i % n
