@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,7 +140,7 @@ def build_heatmaps(
             on_row=on_row,
         )
         if not is_task:
-            _join(root)
+            _join(root, made=todo)
     return summarise(root, shards, rows_built=rows_built, seconds=time.perf_counter() - started)
 
 
@@ -255,8 +255,8 @@ def _missing(plan: Plan, root: Path, shards: Iterable[int], strict: bool) -> lis
     return todo
 
 
-def _join(root: Path) -> None:
-    """Everything that is derived from the finished shards; ``cache.json`` last."""
+def _join(root: Path, made: Collection[int] = ()) -> None:
+    """Everything that is derived from the finished shards, of which this run made some; ``cache.json`` last."""
     header = read_header(root)
     counts: Counter[str] = Counter()
     decoders: Counter[str] = Counter()
@@ -266,7 +266,12 @@ def _join(root: Path) -> None:
         assert content is not None
         counts.update(content["counts"])
         decoders.update(str(row["image"].get("decoder")) for row in content["rows"] if row["status"] == "ok")
-        sha256 = sha256_file(root / SHARDS / shard["name"] / SHARD_FILE)
+        file = root / SHARDS / shard["name"] / SHARD_FILE
+        sha256 = sha256_file(file)
+        if k not in made and shard["sha256"] not in (None, sha256):  # a new checksum would hide the damage for good
+            raise CacheError(
+                f"{file} is damaged: it differs from its checksum; remove {file.parent} and run again to make it anew"
+            )
         shards.append(shard | {name: content["counts"][name] for name in ("rows", "fixations")} | {"sha256": sha256})
     write_manifest(root, [shard["name"] for shard in shards])
     final = header | {

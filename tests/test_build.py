@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -236,6 +237,22 @@ def test_a_damaged_shard_is_named_not_built_upon(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CacheError, match=r"00001/frame\.npy is damaged.*remove"):
         build(make_specs(5), tmp_path)
+
+
+@pytest.mark.parametrize("join", [finalize, lambda cache: build(make_specs(5), cache.parent)])
+def test_joining_again_never_gives_a_changed_shard_a_new_checksum(tmp_path: Path, join: Callable[[Path], Any]) -> None:
+    build(make_specs(5), tmp_path)
+    cache = tmp_path / "cache"
+    clean = tree(cache, ".")
+    shard = cache / "shards" / "00001"
+    text = (shard / "shard.json").read_text()
+    (shard / "shard.json").write_text(text.replace('"dwell_s":', '"dwell_s":1'))
+    with pytest.raises(CacheError, match=r"00001/shard\.json is damaged.*remove"):
+        join(cache)
+    assert damage(cache) == ["shards/00001/shard.json: differs from its checksum"]
+    shutil.rmtree(shard)
+    build(make_specs(5), tmp_path)
+    assert tree(cache, ".") == clean
 
 
 # --- one builder, one fingerprint ------------------------------------------------------------------------------------
