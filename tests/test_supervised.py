@@ -256,6 +256,14 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(encoder, parts, tmp_path
     assert again.history == whole.history
 
 
+def test_stochastic_depth_is_that_of_the_recipe(encoder, parts):
+    losses = {
+        rate: fit(encoder, replace(QUICK, epochs=1, drop_path=rate), *parts, seed=0, device=CPU).history[0]["loss"]
+        for rate in (0.0, 0.9)
+    }
+    assert losses[0.0] != losses[0.9]
+
+
 def test_patience_ends_training_when_validation_stops_getting_better(encoder, parts):
     recipe = replace(QUICK, epochs=30, lr=0.5, patience=2, choose="val_loss", trains="head", optimizer="sgd")
     fitted = fit(encoder, recipe, *parts, seed=0, device=CPU)
@@ -311,6 +319,60 @@ def test_linear_evaluation_by_a_recipe_trains_the_head_alone(weights, tmp_path):
     kept = load_predictor(tmp_path / "eval").model.encoder.state_dict()
     for name, tensor in load_encoder(weights).state_dict().items():
         assert torch.equal(tensor, kept[name])
+
+
+def test_a_killed_run_that_goes_on_tells_no_epoch_twice(weights, tmp_path):
+    data = write_labelled(tmp_path / "data", images=60)
+    recipe = replace(QUICK, epochs=3)
+
+    def killed_at_the_second(line: str) -> None:
+        if "epoch 2" in line:
+            raise KeyboardInterrupt  # after the line of the epoch and before its checkpoint
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(weights, Task(data=data, draws=20), tmp_path / "run", recipe, say=killed_at_the_second)
+    finetune(weights, Task(data=data, draws=20), tmp_path / "run", recipe, resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_a_run_goes_on_only_with_its_own_task(weights, tmp_path):
+    data, out = write_labelled(tmp_path / "data", images=60), tmp_path / "run"
+    recipe = replace(QUICK, epochs=1)
+    finetune(weights, Task(data=data, draws=20), out, recipe)
+    with pytest.raises(ConfigError, match=r"another task: label_fraction 1.0 -> 0.5; name another folder"):
+        finetune(weights, Task(data=data, fraction=0.5), out, recipe, resume=True)
+    with pytest.raises(ConfigError, match=r"another task: weights_sha256"):
+        finetune(write_weights(tmp_path / "other", seed=3), Task(data=data), out, recipe, resume=True)
+    table = data / "labels.csv"
+    head, first, *rest = table.read_text().splitlines()
+    path, patient, blob, chance, never, part = first.split(",")
+    first = ",".join((path, patient, blob, str(1 - int(chance)), never, part))
+    table.write_text("\n".join([head, first, *rest]) + "\n")
+    with pytest.raises(ConfigError, match=r"another task: labels_sha256"):
+        finetune(weights, Task(data=data), out, recipe, resume=True)
+
+
+def test_results_of_another_protocol_are_never_taken_for_a_recipes(weights, tmp_path):
+    data, out = write_labelled(tmp_path / "data", images=60), tmp_path / "eval"
+    linear_eval(weights, data=data, out=out, draws=20)
+    with pytest.raises(ConfigError, match="results of another protocol, cached; name another folder"):
+        linear_eval(weights, data=data, out=out, protocol="mae", seeds=1, draws=20)
+
+
+def test_a_class_with_one_label_value_in_training_is_left_out_of_a_recipes_figures_too(weights, tmp_path):
+    data = write_labelled(tmp_path / "data", images=60)
+    head, *lines = (data / "labels.csv").read_text().splitlines()
+    taught = []
+    for line in lines:
+        path, patient, blob, chance, never, part = line.split(",")
+        taught.append(",".join((path, patient, blob, "0" if part == "train" else chance, never, part)))
+    (data / "labels.csv").write_text("\n".join([head, *taught]) + "\n")
+    results = linear_eval(weights, data=data, out=tmp_path / "eval", protocol="mae", seeds=1, draws=20)
+    assert {"class": "chance", "part": "train", "reason": "one label value among the training images used"} in results[
+        "left_out"
+    ]
+    assert list(results["systems"]["encoder"]["classes"]) == ["blob"]
 
 
 def test_a_folder_without_a_classifier_or_with_a_damaged_one_is_refused(tmp_path):

@@ -2,15 +2,16 @@
 
 ::
 
-    RUN2/  recipe.toml  metrics.jsonl  seed_0/checkpoints/ ...   while it trains
-           results.json  scores.npz                              as of every evaluation
-           classifier.safetensors  classifier.json               of the first seed: what vpmim predict loads
+    RUN2/  recipe.toml  task.json  metrics.jsonl  seed_0/checkpoints/ ...   while it trains
+           results.json  scores.npz                                         as of every evaluation
+           classifier.safetensors  classifier.json                          of the first seed: what vpmim predict loads
 
 Legend of shape suffixes: N images, S repetitions (seeds) in scores and side of the stored square in images, C classes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -24,12 +25,14 @@ from gazekit.errors import RecordError
 from vpmim.audit import EvaluationError
 from vpmim.checkpoint import write_file
 from vpmim.config import ConfigError
+from vpmim.datasets.labelled import SPLITS
 from vpmim.evaluate import ENCODER, labelled_share
 from vpmim.evaluation import HeldOutLabels, Opened, Task, finish, open_task
+from vpmim.features import weights_fingerprint
 from vpmim.process import stop_signals_noted
 from vpmim.recipe import Recipe, dump_recipe, load_recipe
 from vpmim.results import RESULTS, SystemScores, read_results
-from vpmim.supervised import Fitted, LabelledSquares, fit, score
+from vpmim.supervised import Fitted, LabelledSquares, fit, score, with_both_values
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from vpmim.datasets import LabelledImages
 
 RECIPE = "recipe.toml"
+TASK = "task.json"
 METRICS = "metrics.jsonl"
 CLASSIFIER, ABOUT = "classifier.safetensors", "classifier.json"
 
@@ -79,7 +83,7 @@ def finetune(
     """
     source, out = Path(source), Path(out)
     opened = open_task(source, task, out, device=device)
-    _begin(out, recipe, resume=resume)
+    _begin(out, recipe, _task_record(opened, name), resume=resume)
     if (out / RESULTS).exists():
         return read_results(out)
     squares_NSS, failures = _read(opened, progress)
@@ -90,10 +94,11 @@ def finetune(
     scores, epochs = [], []
     with stop_signals_noted() as stop:
         for seed in recipe.seeds:
+            labelled = _part(used, squares_NSS, _labelled_rows(used, task.fraction, seed))
             fitted = fit(
                 opened.encoder,
                 recipe,
-                _part(used, squares_NSS, _labelled_rows(used, task.fraction, seed)),
+                labelled,
                 _part(used, squares_NSS, used.rows("val")),
                 seed=seed,
                 device=opened.place,
@@ -105,7 +110,9 @@ def finetune(
                 return None
             if not scores:
                 _write_classifier(out, fitted, used.classes, recipe, opened)
-            scores.append(score(fitted.model, squares_NSS[used.rows("test")], recipe, device=opened.place))
+            scores_NC = score(fitted.model, squares_NSS[used.rows("test")], recipe, device=opened.place)
+            scores_NC[:, np.setdiff1d(np.arange(len(used.classes)), with_both_values(labelled.labels_NC))] = np.nan
+            scores.append(scores_NC)
             epochs.append(fitted.epoch)
     over = "seed of the head, the order and the augmentation" + (", label fraction" if task.fraction < 1 else "")
     about = {
@@ -148,10 +155,28 @@ def trained_probe(
     return finetune(source, task, out, recipe, name=protocol, **options)
 
 
-def _begin(out: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make the folder, or check that it holds an unfinished run of the same recipe."""
+def _task_record(opened: Opened, name: str) -> dict[str, Any]:
+    """What a run may go on with: the same protocol, weights, images and labels."""
+    labelled = opened.labelled
+    return {
+        "protocol": name,
+        "weights_sha256": weights_fingerprint(opened.encoder),
+        "dataset": labelled.dataset,
+        "split": labelled.split,
+        **{f"{part}_sha256": labelled.part_hash(part) for part in SPLITS},
+        "labels_sha256": hashlib.sha256(labelled.labels.tobytes()).hexdigest(),
+        "label_fraction": opened.task.fraction,
+    }
+
+
+def _begin(out: Path, recipe: Recipe, task: dict[str, Any], *, resume: bool) -> None:
+    """Make the folder, or check that it holds a run of the same recipe on the same task."""
     text = dump_recipe(recipe)
     path = out / RECIPE
+    if (out / RESULTS).exists() and (not path.exists() or read_results(out)["protocol"] != task["protocol"]):
+        raise ConfigError(
+            f"{out} holds results of another protocol, {read_results(out)['protocol']}; name another folder"
+        )
     if path.exists():
         if not resume:
             raise ConfigError(f"{out} holds a run already; --resume goes on with it, or name another folder")
@@ -160,10 +185,14 @@ def _begin(out: Path, recipe: Recipe, *, resume: bool) -> None:
                 f"{old} -> {new}" for old, new in zip(found.splitlines(), text.splitlines(), strict=False) if old != new
             ]
             raise ConfigError(f"{out} was begun with another recipe: {'; '.join(changed)}; name another folder")
+        begun = json.loads((out / TASK).read_text(encoding="utf-8"))
+        if changed := [f"{key} {begun.get(key)} -> {value}" for key, value in task.items() if begun.get(key) != value]:
+            raise ConfigError(f"{out} was begun on another task: {'; '.join(changed)}; name another folder")
         return
     if resume:
         raise ConfigError(f"{out} holds no run to go on with; leave --resume away")
     out.mkdir(parents=True, exist_ok=True)
+    write_file(out / TASK, json.dumps(task, indent=1) + "\n")
     write_file(path, text)
 
 
@@ -201,9 +230,12 @@ def _seed_folder(out: Path, seed: int) -> Path:
 
 
 def _tell(out: Path, seed: int, figures: dict[str, float], say: Callable[[str], None]) -> None:
-    """One line of ``metrics.jsonl`` an epoch; an epoch that is done again after an interruption stands there again."""
-    with (out / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"seed": seed} | figures) + "\n")
+    """One line of ``metrics.jsonl`` an epoch, in place of those that a killed run wrote ahead of its checkpoint."""
+    path = out / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    told = [json.loads(line) for line in lines]
+    kept = [one for one in told if one["seed"] != seed or one["epoch"] < figures["epoch"]]
+    write_file(path, "".join(json.dumps(one) + "\n" for one in [*kept, {"seed": seed} | figures]))
     say(
         f"seed {seed}, epoch {figures['epoch']:.0f}: loss {figures['loss']:.4f}, validation loss "
         f"{figures['val_loss']:.4f}, AUC {100 * figures['val_auc']:.2f}"

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from vpmim.augment import CROP_DRAWS, crop_images, draw_crops, draw_flips
 from vpmim.checkpoint import newest_checkpoint, save_checkpoint, write_file
 from vpmim.classifier import Classifier, make_optimizer
+from vpmim.encoder import Encoder
 from vpmim.process import TrainingError
 from vpmim.random import permutation, uniform
 from vpmim.statistics import roc_auc
@@ -33,7 +34,6 @@ from vpmim.statistics import roc_auc
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from vpmim.encoder import Encoder
     from vpmim.recipe import Recipe
 
 BEST = "best.safetensors"
@@ -97,7 +97,7 @@ def fit(
     Parameters
     ----------
     encoder : Encoder
-        Copied: the one given stays as it is.
+        Copied, with the recipe's stochastic depth: the one given stays as it is.
     recipe : Recipe
     train, val : LabelledSquares
     seed : of the head's start, the order and the augmentation
@@ -117,8 +117,10 @@ def fit(
     per_epoch = math.ceil(count / batch)
     steps = recipe.steps or recipe.epochs * per_epoch
     peak = recipe.lr * batch / 256 if recipe.lr_per_256 else recipe.lr
+    trained = Encoder(encoder.spec, drop_path=recipe.drop_path)
+    trained.load_state_dict(encoder.state_dict())
     model = Classifier(
-        copy.deepcopy(encoder),
+        trained,
         train.labels_NC.shape[1],
         features=recipe.features,
         head_norm=recipe.head_norm,
@@ -131,7 +133,7 @@ def fit(
     labels_NC = torch.from_numpy(train.labels_NC).float()
     done, best, history = _resumed(folder, model, averaged, optimizer)
     kept = _kept_weights(folder, best)
-    if recipe.choose == "val_auc" and not _judged(val.labels_NC):
+    if recipe.choose == "val_auc" and not with_both_values(val.labels_NC):
         raise TrainingError("no class has both label values among the validation images, so no epoch can be chosen")
 
     while done < steps and not _stopped_early(recipe, best, len(history)):
@@ -281,11 +283,11 @@ def _learning_rate(done: int, steps: int, recipe: Recipe, peak: float) -> float:
 def _judge(scores_NC: NDArray[np.float64], labels_NC: NDArray[np.float64]) -> tuple[float, float]:
     """Validation loss over known labels, and mean AUC over classes with both values (NaN where there is none)."""
     loss = float(known_loss(torch.from_numpy(scores_NC), torch.from_numpy(labels_NC)))
-    aucs = [roc_auc(labels_NC[:, c], scores_NC[:, c]) for c in _judged(labels_NC)]
+    aucs = [roc_auc(labels_NC[:, c], scores_NC[:, c]) for c in with_both_values(labels_NC)]
     return loss, float(np.mean(aucs)) if aucs else math.nan
 
 
-def _judged(labels_NC: NDArray[np.float64]) -> list[int]:
+def with_both_values(labels_NC: NDArray[np.float64]) -> list[int]:
     """Classes with both label values."""
     return [c for c, labels_N in enumerate(labels_NC.T) if {0.0, 1.0} <= set(np.unique(labels_N))]
 
