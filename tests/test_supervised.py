@@ -282,6 +282,16 @@ def test_a_loss_that_is_not_finite_ends_training_with_the_setting_to_lower(encod
         fit(encoder, replace(QUICK, lr=1e30, optimizer="sgd"), *parts, seed=0, device=CPU)
 
 
+@pytest.mark.parametrize("crop", ["shift", "resized"])
+def test_stored_squares_smaller_than_the_window_are_refused_with_the_cure(encoder, crop):
+    small = squares(8, encoder.spec.input_size - 4)
+    with pytest.raises(
+        TrainingError, match=r"window of 32 pixels, .* stored at 28; .* --image-size \d+, or --set crop"
+    ):
+        fit(encoder, replace(QUICK, crop=crop), small, small, seed=0, device=CPU)
+    assert fit(encoder, replace(QUICK, crop="none", epochs=1), small, small, seed=0, device=CPU) is not None
+
+
 # the command's library
 
 

@@ -27,6 +27,7 @@ from vpmim.augment import CROP_DRAWS, crop_images, draw_crops, draw_flips
 from vpmim.checkpoint import newest_checkpoint, save_checkpoint, write_file
 from vpmim.classifier import Classifier, make_optimizer
 from vpmim.encoder import Encoder
+from vpmim.images import stored_size
 from vpmim.process import TrainingError
 from vpmim.random import permutation, uniform
 from vpmim.statistics import roc_auc
@@ -109,9 +110,15 @@ def fit(
     Raises
     ------
     TrainingError
-        The loss is not finite.
+        The loss is not finite; the stored squares are smaller than the window that the recipe takes of them; no epoch
+        can be chosen by AUC.
     """
-    size = encoder.spec.input_size
+    size, side = encoder.spec.input_size, train.square_NSS.shape[-1]
+    if recipe.crop != "none" and side < size:
+        raise TrainingError(
+            f'crop = "{recipe.crop}" takes a window of {size} pixels, and the images are stored at {side}; build their '
+            f"cache with --image-size {stored_size(size)}, or --set crop=none"
+        )
     count = len(train.labels_NC)
     batch = min(recipe.batch_size, count)
     per_epoch = math.ceil(count / batch)
