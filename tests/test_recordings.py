@@ -21,7 +21,7 @@ from gazekit.build import build_heatmaps
 from gazekit.sources.parsed_files import ParsedFiles
 from gazekit.sources.recording import Recording, Trial
 from gazekit.sources.recordings import read_recordings
-from gazekit.sources.spec import parse_spec
+from gazekit.sources.spec import Spec, parse_spec
 
 
 def write_toy(path: Path, stimuli: Sequence[str] = ("chest1.png",), points: Sequence[tuple[float, float]] = ()) -> None:
@@ -69,6 +69,30 @@ def test_the_spec_says_which_image_and_where_and_before_the_file(lab: Path):
     assert reading.reader_id == "99reader"
     assert readings["99a.chest1"].reader_id is None
     assert_allclose(reading.fixations["x_px"], (np.array([300, 900]) - 99.5) / 10 - 0.5)
+
+
+def test_a_file_that_names_no_stimulus_is_called_as_its_image_whatever_its_folder(tmp_path: Path):
+    for file in ("99a/chest1.rec", "99a/chest.2.rec", "99b/chest.2.rec"):
+        (tmp_path / "gaze" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "gaze" / file).write_bytes(b"")
+
+    def images_of(spec: Spec | None) -> dict[str, str]:
+        parse = Kept(Recording((Trial("", gaze_at([(300, 200)])),)))
+        opened = read_recordings(
+            tmp_path / "gaze", dataset="kept", parse=parse, suffixes=(".rec",), screen=SCREEN, spec=spec
+        )
+        return {str(entry.reading_id): entry.image_id for entry in opened.entries}
+
+    assert images_of(None) == {"99a.chest1": "chest1", "99a.chest.2": "chest.2", "99b.chest.2": "chest.2"}
+    said = images_of(parse_spec({"stimulus": [{"name": "99b.chest.2", "image": "chest3.png"}]}))
+    assert said == {"99a.chest1": "chest1", "99a.chest.2": "chest.2", "99b.chest.2": "chest3"}
+
+
+def test_stimuli_that_differ_after_their_last_dot_are_different_images(lab: Path):
+    write_toy(lab / "gaze/99a.toy", ["99-1.2.840.10", "chest1.png", "chest2.BMP"])
+    write_toy(lab / "gaze/day2/99b.toy", ["99-1.2.840.11"])
+    images = [entry.image_id for entry in open_lab(lab).entries]
+    assert images == ["99-1.2.840.10", "chest1", "chest2", "99-1.2.840.11"]
 
 
 def test_ignored_stimuli_are_counted_and_said(lab: Path):

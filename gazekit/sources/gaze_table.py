@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from gazekit.errors import InputError
 from gazekit.geometry import Screen
 from gazekit.reading import POSITION, PX_PER_DEG, Readings
-from gazekit.sources.paths import check_id, check_path
+from gazekit.sources.paths import check_id, check_path, picture_name
 from gazekit.sources.recording import Recording, Trial
 from gazekit.sources.recordings import read_recordings
 from gazekit.sources.spec import SECONDS, Spec, read_spec
@@ -233,7 +233,7 @@ def _trial(said: Mapping[str, str], table: pd.DataFrame, spec: Spec, where: str)
     if stimulus is None or not spec.stimuli.ignores(stimulus):
         for key, part in parts.items():
             (check_path if key == "stimulus" else check_id)(part or "-", f"{where}, {key}")
-    parts = {key: PurePosixPath(part).stem if key == "stimulus" else part for key, part in parts.items()}
+    parts = {key: picture_name(part) if key == "stimulus" else part for key, part in parts.items()}
     make = partial(
         Trial, ".".join(filter(None, parts.values())), stimulus=stimulus, reader=reader, units=spec.units.position
     )

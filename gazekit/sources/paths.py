@@ -12,6 +12,8 @@ from gazekit.ids import is_id
 IMAGE_SUFFIXES = (".dcm", ".jpg", ".jpeg", ".png", ".dicom")
 """Suffixes of image files, in the order in which they are looked for."""
 
+_PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
 _PATIENT_GROUP = re.compile(r"p\d{2}")
 
 
@@ -21,6 +23,13 @@ def is_safe_path(path: str) -> bool:
     That rules out an absolute path, a drive letter, ``.`` and ``..``, hidden files, backslashes and NUL.
     """
     return all(is_id(part) for part in path.split("/"))
+
+
+def picture_name(path: str) -> str:
+    """The file name of a path without the suffix of a picture, if it has one: that of ``1.2.840.10`` has none."""
+    name = path.rpartition("/")[2]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in _PICTURE_SUFFIXES else name
 
 
 def check_id(text: str, what: str) -> str:

@@ -72,8 +72,9 @@ def read_recordings(
     Readings
         One a trial. The reading id is the path of the file under `root` without its suffix, slashes turned into dots
         and spaces into hyphens, and, where the trials of a file have names, ``.<trial>``. The image is that of the
-        ``[[stimulus]]`` of the trial's stimulus, or else the one called as the stimulus without its suffix; a file
-        that names no stimulus is taken to be called as its image.
+        ``[[stimulus]]`` of the trial's stimulus, or else the one called as the stimulus without the suffix of a
+        picture. A file that names no stimulus is taken to be called as its image, whatever its folder; a
+        ``[[stimulus]]`` may have the reading's id for its name.
 
     Raises
     ------
@@ -137,7 +138,9 @@ def _enter(recording: Recording, file: str, name: str, source: RecordingSource, 
     stimuli = source.spec.stimuli
     first = True
     for trial in recording.trials:
-        shown = PurePosixPath(name).name if trial.stimulus is None else trial.stimulus
+        # each character of the path has one in the name, which ends as the file is called
+        own = name if name in source.spec.stimulus else name[file.rfind("/") + 1 :]
+        shown = own if trial.stimulus is None else trial.stimulus
         if stimuli.ignores(shown):
             index.ignored[shown] += 1
             continue

@@ -46,12 +46,12 @@ import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gazekit.errors import InputError
 from gazekit.geometry import Screen
-from gazekit.sources.paths import check_id, check_path
+from gazekit.sources.paths import check_id, check_path, picture_name
 
 if TYPE_CHECKING:
     from gazekit.geometry import Box
@@ -197,7 +197,7 @@ class Stimulus:
     image : str
         Path under the image root; default `image_id`, or else `name`.
     image_id : str
-        Default the file name of `image` without its suffix.
+        Default the file name of `image` without the suffix of a picture.
     rectangle : (x0, y0, x1, y1) or None
         Half-open range of screen pixels in which it was drawn.
     patient_id, split, view : str or None
@@ -218,7 +218,7 @@ class Stimulus:
         if not self.name:
             raise InputError("name is missing: the stimulus as the file writes it")
         object.__setattr__(self, "image", check_path(self.image or self.image_id or self.name, "image"))
-        object.__setattr__(self, "image_id", check_id(self.image_id or PurePosixPath(self.image).stem, "image_id"))
+        object.__setattr__(self, "image_id", check_id(self.image_id or picture_name(self.image), "image_id"))
         if self.patient_id is not None:
             check_id(self.patient_id, "patient_id")
         if self.rectangle is not None:
