@@ -14,12 +14,12 @@ SOURCES = {"gazekit": "gazekit", "vpmim": "vpmim", "gazekit_cli": "cli/gazekit_c
 
 
 def expected() -> set[str]:
-    """Names that must be in the wheel: every module and style sheet, and every configuration under vpmim/configs."""
+    """Names that must be in the wheel: every module, style sheet, script and page, and every configuration under vpmim/configs."""
     names = {
         f"{package}/{path.relative_to(REPOSITORY / folder).as_posix()}"
         for package, folder in SOURCES.items()
         for path in (REPOSITORY / folder).rglob("*")
-        if path.suffix in {".py", ".css"}
+        if path.suffix in {".py", ".css", ".js", ".html"}
     }
     return names | {
         f"vpmim/configs/{path.relative_to(REPOSITORY / 'configs').as_posix()}"

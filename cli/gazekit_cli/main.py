@@ -15,6 +15,7 @@ from gazekit_cli.inspect import inspect
 from gazekit_cli.lesions import lesions
 from gazekit_cli.quality import quality
 from gazekit_cli.render import render
+from gazekit_cli.report import report
 from gazekit_cli.simulate import simulate
 from gazekit_cli.verify import verify
 
@@ -27,6 +28,7 @@ app.command("inspect")(inspect)
 app.command("verify")(verify)
 app.command("gc")(gc)
 app.command("render")(render)
+app.command("report")(report)
 app.command("compare")(compare)
 app.command("lesions")(lesions)
 app.command("quality")(quality)
