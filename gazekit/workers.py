@@ -43,10 +43,10 @@ TASKS_A_PROCESS = 5000
 GROWTH_LIMIT = 1 << 30
 """Bytes by which a worker may have grown between tasks before it is replaced, long before `MEMORY_LIMIT` refuses."""
 
-ATTEMPTS = 2
-"""Processes that a task may end of itself before it is given up: the second one is fresh."""
+DEATHS = 1
+"""Fresh processes that a task may end of itself before it is given up; one that did others before proves nothing."""
 
-ATTEMPTS_WHEN_KILLED = 6
+DEATHS_FROM_OUTSIDE = 6
 """The same where each was killed from outside: by the kernel for want of memory, or by a person."""
 
 _KILLED_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
@@ -128,7 +128,7 @@ def _answer(worker: _Worker, task: Task, crashed: Callable[[Task, bool], Result]
         except _DiedError as death:
             # only a process that has done nothing else is evidence against the task
             deaths += fresh
-            limit = ATTEMPTS_WHEN_KILLED if death.exit_code in _KILLED_FROM_OUTSIDE else ATTEMPTS - 1
+            limit = DEATHS_FROM_OUTSIDE if death.exit_code in _KILLED_FROM_OUTSIDE else DEATHS
             if deaths >= limit:
                 return crashed(task, death.exit_code == -signal.SIGALRM)
         else:
@@ -195,7 +195,7 @@ class _Worker:
 
     def _start(self) -> None:
         """Start a process that takes tasks: tell a task that ends its process from processes that cannot start."""
-        for _ in range(ATTEMPTS_WHEN_KILLED):
+        for _ in range(DEATHS_FROM_OUTSIDE):
             self._spawn()
             assert self._pipe is not None
             try:
@@ -273,7 +273,7 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     try:
         return True, function(task)
     except MemoryError:
-        os._exit(1)  # as if it had been killed for it: the task is tried once more with all the memory there is
+        os._exit(1)  # as if it had been killed for it: a fresh process has all the memory there is
     except Exception as error:
         error.add_note(traceback.format_exc())
         return False, error
