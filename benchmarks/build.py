@@ -22,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 import cv2
 import numpy as np
 import pydicom
 
+from gazekit import dicom, gaze, image, manifest, plan, rows, shards, windowing
 from gazekit.build import build_heatmaps
 from gazekit.simulate.assignment import assign
 from gazekit.simulate.dataset import write_reflacx
@@ -40,19 +42,23 @@ KINDS = {
     "jpeg2000": (Encoding("jpeg2000", 12), (3000, 2500)),
 }
 SIZE = 256
-STAGES = {
-    "plan": [("plan.py", "plan_cache")],
-    "gaze tables": [("gaze.py", "load_looks")],
-    "header": [("dicom.py", "_parse")],
-    "read and decode": [("dicom.py", "_decode")],
-    "window": [("windowing.py", "display")],
-    "resize": [("image.py", "fit_image")],
-    "Gaussians": [("gaze.py", "place_gaze")],
-    "heatmap, relevance": [("rows.py", "_maps")],
+STAGES: dict[str, list[FunctionType]] = {
+    "plan": [plan.plan_cache],
+    "gaze tables": [gaze.load_looks],
+    "header": [dicom._parse],
+    "read and decode": [dicom._decode],
+    "window": [windowing.display],
+    "resize": [image.fit_image],
+    "Gaussians": [gaze.place_gaze],
+    "heatmap, relevance": [rows.stored_maps],
     "write, hash, fsync": [
-        ("shards.py", name) for name in ("append", "_sync", "fsync_directory", "sha256_file", "to_json")
+        shards._ArrayFile.append,
+        shards.sync,
+        shards.fsync_directory,
+        shards.sha256_file,
+        shards.to_json,
     ],
-    "manifest": [("manifest.py", "write_manifest")],
+    "manifest": [manifest.write_manifest],
 }
 PEAKS = """
 import resource, sys
@@ -133,10 +139,10 @@ def shares(root: Path) -> dict[str, float]:
     spent = {
         name: sum(
             values[3]
-            for (file, _, function), values in pstats.Stats(profile).stats.items()
-            if (Path(file).name, function) in places
+            for place, values in pstats.Stats(profile).stats.items()
+            if place in {(f.__code__.co_filename, f.__code__.co_firstlineno, f.__code__.co_name) for f in functions}
         )
-        for name, places in STAGES.items()
+        for name, functions in STAGES.items()
     }
     return spent | {"the rest": whole - sum(spent.values())}
 
