@@ -6,6 +6,27 @@ are wrong. ``RecordError`` costs one record, which is listed with its reason, an
 
 from __future__ import annotations
 
+import errno
+
+SYSTEM_REFUSALS = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOMEM,
+        errno.EAGAIN,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    }
+)
+"""Error numbers by which the system refuses what is right in itself: exit code 4 of both apps."""
+
 REASONS: dict[str, str] = {
     # the reading
     "bad_table": "a table of this reading cannot be read as the format says",

@@ -154,8 +154,9 @@ def write_shard(path: Path, rows: Iterable[Row], *, specs: Mapping[str, ArraySpe
             sync(file)
         fsync_directory(temporary)
         temporary.rename(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        _name(path, error)
         raise
     fsync_directory(path.parent)
     return content
@@ -244,10 +245,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             sync(file)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name(path, error)
         raise
     fsync_directory(path.parent)
+
+
+def _name(path: Path, error: BaseException) -> None:
+    """Let a full disk say where it is: the system's answer to a write names no file."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(path)
 
 
 def sync(file: IO[bytes]) -> None:

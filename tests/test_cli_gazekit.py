@@ -217,6 +217,26 @@ def test_verify_says_intact_or_names_each_damaged_file(call, cache: Path, tmp_pa
     assert call("verify", tmp_path / "absent")[0] == 2
 
 
+@pytest.mark.parametrize("spoilt", ["shards/00001/image.npy", "shards/00001/shard.json", "cache.json"])
+def test_what_verify_says_to_do_brings_back_the_same_bytes(call, pictures, cache, tmp_path, spoilt: str) -> None:
+    copy = shutil.copytree(cache, tmp_path / "copy")
+    content = bytearray((copy / spoilt).read_bytes())
+    content[-3] ^= 4
+    (copy / spoilt).write_bytes(content)
+    code, _, stderr = call("verify", copy)
+    assert code == 1
+    assert "remove the folder of each damaged shard" in stderr
+    assert "for a damaged cache.json remove it, manifest.parquet and failures.csv" in stderr
+    if spoilt == "cache.json":
+        for name in ("cache.json", "manifest.parquet", "failures.csv"):
+            (copy / name).unlink()
+    else:
+        shutil.rmtree(copy / "shards" / "00001")
+    assert call("build-heatmaps", pictures, copy, "--dataset", "images", *SMALL)[0] == 0
+    files = {f.relative_to(cache): f.read_bytes() for f in cache.rglob("*") if f.is_file()}
+    assert {f.relative_to(copy): f.read_bytes() for f in copy.rglob("*") if f.is_file()} == files
+
+
 def test_inspect_says_what_is_there(call, cache: Path) -> None:
     code, stdout, _ = call("inspect", cache, "--json")
     assert code == 0
@@ -294,7 +314,7 @@ def test_a_full_disk_ends_with_exit_4_and_the_next_run_goes_on(
     )
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
-    assert "the system refused" in done.stderr
+    assert f"the system refused: File too large: {tmp_path / 'c'}" in done.stderr, "which disk"
     assert not list((tmp_path / "c").rglob("*.tmp"))
     assert call(*arguments)[0] == 0
     for file in cache.rglob("*"):
@@ -310,3 +330,14 @@ def test_a_directory_that_may_not_be_written_ends_with_exit_4(call, pictures, tm
     code, _, stderr = call("build-heatmaps", pictures, tmp_path / "c", "--dataset", "images", *SMALL)
     assert code == 4
     assert "Permission denied" in stderr
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_want_of_memory_ends_with_exit_4(call, pictures, tmp_path, monkeypatch, error: Exception) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("gazekit.build.plan_cache", refuse)
+    code, _, stderr = call("build-heatmaps", pictures, tmp_path / "c", "--dataset", "images", *SMALL)
+    assert code == 4
+    assert "memory" in stderr

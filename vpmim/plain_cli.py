@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import errno
 import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gazekit.errors import SYSTEM_REFUSALS
 from vpmim.process import speaks
 from vpmim.run_folder import requested_config
 from vpmim.train import TrainSummary, train
 
 EXIT_OK, EXIT_SKIPPED, EXIT_INPUT, EXIT_INTERRUPTED, EXIT_SYSTEM = range(5)
-_SYSTEM_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             on_step=_each_tenth(),
         )
     except OSError as error:
-        refused = error.errno in _SYSTEM_ERRNOS
+        refused = error.errno in SYSTEM_REFUSALS
         _line(f"error: {'the system refused: ' if refused else ''}{error.strerror or error}: {error.filename or ''}")
         return EXIT_SYSTEM if refused else EXIT_INPUT
     except ValueError as error:  # every error raised on purpose is one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gazekit import __version__
+from gazekit.errors import SYSTEM_REFUSALS
 
 EXIT_OK = 0
 EXIT_SKIPPED = 1
@@ -36,16 +36,6 @@ EXIT_INTERRUPTED = 3
 EXIT_SYSTEM = 4
 
 _TYPER_INTERRUPTED = 130  # what newer versions of typer make of KeyboardInterrupt; older ones raise Abort
-_SYSTEM_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EMFILE,
-    errno.EFBIG,
-}
 
 PLAIN_RATE_AFTER_S = 2.0  # before that a line says only how far a command has come
 
@@ -96,12 +86,14 @@ def run_app(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)
     except OSError as error:
-        if error.errno in _SYSTEM_ERRNOS:
+        if error.errno in SYSTEM_REFUSALS:
             fail(
                 f"the system refused: {describe_os_error(error)}; nothing is lost, run again once mended",
                 EXIT_SYSTEM,
             )
         fail(describe_os_error(error), EXIT_INPUT)
+    except MemoryError:
+        fail("the system refused: no memory is left; nothing is lost, run again once there is", EXIT_SYSTEM)
     except ValueError as error:  # every error raised on purpose is one
         fail(str(error), EXIT_INPUT)
     except Exception as error:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, summary
+from gazekit_cli.console import EXIT_SKIPPED, note, summary
 
 
 def verify(
@@ -29,4 +29,8 @@ def verify(
     values = {"cache": str(cache), "state": state, "damaged": problems if as_json else len(problems)}
     summary(values, as_json=as_json, title="verify", table=() if as_json else [{"damaged": p} for p in problems])
     if problems:
+        note(
+            "remove the folder of each damaged shard and run the same `gazekit build-heatmaps` again: it makes what is "
+            "missing, as it was; for a damaged cache.json remove it, manifest.parquet and failures.csv"
+        )
         raise typer.Exit(EXIT_SKIPPED)
