@@ -58,12 +58,12 @@ _EXPORTS = {
     "CacheError": "errors",
 }
 
-_MODULES = ("metrics",)
+_MODULES = ("adapters", "metrics", "plots")
 
 __all__ = ["__version__", *_EXPORTS, *_MODULES]
 
 if TYPE_CHECKING:
-    from gazekit import metrics
+    from gazekit import adapters, metrics, plots
     from gazekit.bids import write_bids
     from gazekit.build import build_heatmaps
     from gazekit.cache import PriorCache, open_cache

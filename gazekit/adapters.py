@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gazekit.bids import write_bids as to_bids
 from gazekit.errors import InputError
 from gazekit.events.samples import clean_samples, column, trace_clean
 from gazekit.events.trace import MAX_GAP_S
 from gazekit.geometry import Screen
 from gazekit.metrics.scanpath import fixation_path
 from gazekit.reading import POSITION, PX_PER_DEG, TIMES
+
+__all__ = ["to_bids", "to_multimatch", "to_pymovements"]
 
 if TYPE_CHECKING:
     import pandas as pd

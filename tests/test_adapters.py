@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gaze_traces import SCREEN, make_gaze
 from hypothesis import given, settings
+from PIL import Image
 from strategies import fixation_tables
 
 import gazekit
@@ -71,6 +72,16 @@ def test_samples_without_degrees_have_none_in_pymovements():
     gaze = to_pymovements(samples)
     assert "position" not in gaze.samples.columns
     assert gaze.experiment.sampling_rate == pytest.approx(500)
+
+
+def test_readings_written_as_bids_are_read_with_their_fixations(tmp_path):
+    fixations = gazekit.detect_fixations(make_gaze(fixations=5).samples)
+    reading = gazekit.Reading("990001", "99chest7", (1080, 1920), fixations)
+    assert gazekit.adapters.to_bids([reading], tmp_path / "bids", samples=False) == 1
+    Image.new("L", (1920, 1080)).save(tmp_path / "99chest7.png")
+    [found] = gazekit.read_bids(tmp_path / "bids", images=tmp_path)
+    columns = list(fixations.columns)
+    np.testing.assert_allclose(found.fixations[columns], fixations[columns], atol=1e-9)
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -45,6 +45,17 @@ def test_importing_every_gazekit_module_leaves_torch_out():
     assert not loaded_after_importing(names) & {"torch", "torchvision", "timm", "vpmim", "safetensors"}
 
 
+def test_every_exported_name_is_there_when_asked_for_and_not_before():
+    script = (
+        "import sys, gazekit\n"
+        "loaded = [name for name in sys.modules if name.startswith('gazekit.')]\n"
+        "assert not loaded, loaded\n"
+        "missing = [name for name in dir(gazekit) if not hasattr(gazekit, name)]\n"
+        "assert not missing, missing\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_importing_gazekit_and_opening_caches_needs_numpy_alone():
     loaded = loaded_after_importing(["gazekit", "gazekit.cache"])
     assert not loaded & {"torch", "pandas", "pyarrow", "scipy", "cv2", "pydicom", "rich", "typer"}

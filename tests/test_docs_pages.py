@@ -128,10 +128,14 @@ def test_every_public_name_is_in_the_reference():
 
     text = (DOCS / "reference" / "gazekit.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^::: gazekit\S*\.(\w+)$", text, re.MULTILINE))
-    of_a_module = {"__version__", "metrics", "FIXATION_COLUMNS", "gaussians"} | {
+    of_a_module = {"__version__", "adapters", "metrics", "plots", "FIXATION_COLUMNS", "gaussians"} | {
         n for n in gazekit.__all__ if "Error" in n
     }
     assert set(gazekit.__all__) - of_a_module <= documented
+    of_metrics = {getattr(gazekit.metrics, n).__module__ for n in gazekit.metrics.__all__ if n != "EPS"}
+    assert [n for n in of_metrics if f"::: {n}\n" not in text] == []
+    charts = {n for n, f in vars(gazekit.plots).items() if getattr(f, "__module__", "") == "gazekit.plots"}
+    assert {n for n in charts if not n.startswith("_")} | {"to_pymovements", "to_multimatch"} <= documented
 
 
 def test_every_page_of_docs_is_in_the_contents():
