@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import numpy as np
 import pytest
@@ -15,10 +19,13 @@ from tiny import TINY
 from typer.testing import CliRunner
 
 from vpmim import ablate as ablation
+from vpmim import finetune as finetuning
 from vpmim.ablate import ablate, plan
 from vpmim.ablation_grid import grid_names, load_grid
 from vpmim.config import ConfigError
+from vpmim.recipe import load_recipe
 from vpmim.results import ResultsError, read_results
+from vpmim.run_folder import RunError
 
 GRID = f"""
 config = "vp_mim"
@@ -147,6 +154,61 @@ def test_a_small_ablation_ends_in_one_table_and_goes_on_where_it_was_stopped(gri
     small = write_labelled(tmp_path / "other", images=80)
     with pytest.raises(ResultsError, match="other test images"):
         ablate(loaded, {"": [cache]}, out, evaluation | {"data": small}, draws=20)
+
+
+def test_what_is_done_is_not_taken_for_runs_of_other_settings(grid, tmp_path):
+    cache = write_cache(tmp_path / "cache", images=8, size=64)
+    data = write_labelled(tmp_path / "data", images=60)
+    evaluation = {"dataset": "folder", "data": data, "features": "mean"}
+    loaded = replace(load_grid(grid), seeds=(0,))
+    ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
+    with pytest.raises(ResultsError, match="evaluated with features mean, now cls; name another folder"):
+        ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation | {"features": "cls"}, draws=20)
+    other = replace(load_grid(grid, ["mask.ratio=0.5"]), seeds=(0,))
+    with pytest.raises(RunError, match=r"another configuration: mask.ratio: 0.75 -> 0.5"):
+        ablate(other, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
+
+
+def test_an_interrupted_evaluation_by_a_recipe_is_no_result_and_is_gone_on_with(grid, tmp_path, monkeypatch):
+    cache = write_cache(tmp_path / "cache", images=8, size=128)
+    data = write_labelled(tmp_path / "data", images=60)
+    evaluation = {"dataset": "folder", "data": data, "protocol": "mae", "seeds": 1}
+    loaded = load_grid(grid)
+    loaded = replace(loaded, seeds=(0,), arms=loaded.arms[:1])
+    stopped = Event()
+    stopped.set()
+    short = replace(load_recipe("mae"), epochs=2)
+    monkeypatch.setattr(finetuning, "load_recipe", lambda name: short)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetuning, "stop_signals_noted", lambda: nullcontext(stopped))
+        first = ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
+    assert (first.ran, first.interrupted) == (0, True)
+    second = ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
+    assert (second.ran, second.interrupted) == (1, False)
+    lines = (tmp_path / "out" / "gaze" / "seed_0" / "eval" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_after_an_error_on_one_of_several_devices_no_other_run_is_begun(grid, tmp_path, monkeypatch):
+    baseline = load_grid(grid).arms[0]
+    loaded = replace(
+        load_grid(grid), seeds=(0,), arms=(baseline, *(replace(baseline, name=f"arm {k}") for k in range(5)))
+    )
+    begun = []
+
+    def run_cell(cell, evaluation, device):
+        begun.append((cell.arm, device))
+        if cell.arm == "arm 0":
+            raise ConfigError("cannot be")
+        sleep(0.1)
+        return False
+
+    monkeypatch.setattr(ablation, "run_cell", run_cell)
+    monkeypatch.setattr(ablation, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    with pytest.raises(ConfigError, match="cannot be"):
+        ablate(loaded, {"": []}, tmp_path, {}, devices=("first", "second"))
+    assert begun[0] == ("gaze", "first")
+    assert sorted(begun[1:]) == [("arm 0", "first"), ("arm 1", "second")]
 
 
 def test_the_command_lists_what_it_would_run(grid, tmp_path):

@@ -16,7 +16,8 @@ import io
 import json
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from vpmim.ablation_grid import Arm, Grid
 from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
-from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured
+from vpmim.finetune import RECIPE
+from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.run_folder import check_same_config
 from vpmim.train import train
 
 RUN, EVAL = "run", "eval"
@@ -86,12 +89,17 @@ def ablate(
 
     Raises
     ------
+    RunError, ResultsError
+        The folder holds runs of other settings, or other evaluations.
     ConfigError, DataError, EvaluationError, DatasetError, TrainingError
         Of a run; what was finished stays, and the same call goes on.
     """
     out = Path(out)
     cells = plan(grid, out, data)
     todo = [cell for cell in cells if not cell.done]
+    for cell in cells:
+        if cell.done:
+            _check_same(cell, evaluation)
     say(f"{grid.name}: {len(grid.arms)} arms, {len(grid.seeds)} seeds; {len(cells) - len(todo)} of {len(cells)} done")
     interrupted = False
     ran = 0
@@ -134,15 +142,28 @@ def plan(grid: Grid, out: Path, data: Mapping[str, Sequence[str | Path]]) -> lis
     ]
 
 
+def _check_same(cell: Cell, evaluation: Mapping[str, Any]) -> None:
+    """What is done was trained and evaluated as is asked now."""
+    check_same_config(cell.folder / RUN, cell.config)
+    found = read_results(cell.folder / EVAL)
+    for key in ("dataset", "protocol", "features"):
+        asked = evaluation.get(key)
+        if asked is not None and found[key] != asked:
+            raise ResultsError(
+                f"{cell.folder / EVAL}: evaluated with {key} {found[key]}, now {asked}; name another folder"
+            )
+
+
 def run_cell(cell: Cell, evaluation: dict[str, Any], device: str) -> bool:
-    """Train, or go on, and evaluate; True where a signal ended the training."""
+    """Train, or go on, and evaluate, or go on with that; True where a signal ended it."""
     run = cell.folder / RUN
     cell.folder.mkdir(parents=True, exist_ok=True)
     summary = train(cell.data, run, cell.config, resume=(run / "config.toml").exists(), device=device)
     if summary.interrupted:
         return True
-    linear_eval(run, out=cell.folder / EVAL, device=device, **evaluation)
-    return False
+    results = cell.folder / EVAL
+    begun = (results / RECIPE).exists()
+    return linear_eval(run, out=results, device=device, resume=begun, **evaluation) is None
 
 
 def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, Any]]:
@@ -228,25 +249,20 @@ def _run_all(todo: Sequence[Cell], evaluation: dict[str, Any], devices: Sequence
     if len(alone) == len(todo):
         return
     context = multiprocessing.get_context("spawn")
-    free = context.Manager().Queue()
-    for device in devices:
-        free.put(device)
-    with ProcessPoolExecutor(len(devices), mp_context=context, initializer=_take_device, initargs=(free,)) as pool:
-        futures = {pool.submit(_run_on_own_device, cell, evaluation): cell for cell in todo[1:]}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-
-
-_own_device: list[str] = []
-
-
-def _take_device(free: Any) -> None:
-    """A worker's first act: the device that is its own from then on."""
-    _own_device.append(free.get())
-
-
-def _run_on_own_device(cell: Cell, evaluation: dict[str, Any]) -> bool:
-    return run_cell(cell, evaluation, _own_device[0])
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in devices]
+        waiting = iter(todo[1:])
+        # a cell is handed out when a device is free, so that none is begun after a stop or an error
+        running = {
+            pool.submit(run_cell, cell, evaluation, device): (cell, pool, device)
+            for pool, device, cell in zip(pools, devices, waiting, strict=False)
+        }
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell, pool, device = running.pop(future)
+                yield cell, future.result()
+                if (following := next(waiting, None)) is not None:
+                    running[pool.submit(run_cell, following, evaluation, device)] = (following, pool, device)
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
