@@ -13,8 +13,8 @@ import pytest
 from labelled_images import CLASSES, write_labelled, write_weights
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from vpmim.audit import EvaluationError
-from vpmim.datasets import read_dataset
+from vpmim.audit import EvaluationError, overlap
+from vpmim.datasets import LabelledImages, read_dataset
 from vpmim.evaluate import labelled_share, linear_eval
 from vpmim.evaluation import HeldOutLabels
 from vpmim.export import load_encoder
@@ -240,6 +240,32 @@ def test_images_of_pretraining_are_sought_in_the_test_part(data, weights, tmp_pa
         "in_test": 2,
         "ids": ["images/990008.png", "images/990009.png"],
     }
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ("1.2.840.77.dcm", True),  # the id without its ending, which is no part of it
+        ("files/p99/s99/1.2.840.77.dcm", True),
+        ("p99.s99.1.2.840.77", True),  # as a cache names it
+        ("1.2.840", False),
+        ("1.2.840.7", False),
+        ("77.png.1.2.840", False),
+    ],
+)
+def test_images_of_pretraining_are_found_by_dicom_names_and_ids_of_a_cache(listed, seen):
+    ids = ("1.2.840.75", "1.2.840.76", "1.2.840.77")
+    used = LabelledImages(
+        dataset="siim",
+        split="own",
+        paths=tuple(map(Path, ids)),
+        ids=ids,
+        patients=ids,
+        labels=np.zeros((3, 1)),
+        classes=("Pneumothorax",),
+        parts=("train", "val", "test"),
+    )
+    assert overlap(used, frozenset([listed]))["ids"] == (["1.2.840.77"] if seen else [])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 
 from gazekit.errors import RecordError
 from vpmim.datasets.labelled import SPLITS, LabelledImages, id_hash, some
+from vpmim.image_source import DICOM_SUFFIXES, name_endings
+from vpmim.images import SUFFIXES
 
 
 class EvaluationError(ValueError):
@@ -60,10 +62,20 @@ def read_ids(path: Path) -> frozenset[str]:
 
 
 def overlap(used: LabelledImages, pretrained: frozenset[str]) -> dict[str, Any]:
-    """Test images that the encoder has seen, by id or by file name without ending."""
+    """Test images that the encoder has seen, by file name, whatever folders and ending either side gives it.
+
+    The ids of a cache count too: they are paths with dots for slashes, without the ending.
+    """
+    known = {ending for name in pretrained for ending in name_endings(_file_stem(name))}
     test = [used.ids[row] for row in used.rows("test")]
-    seen = [name for name in test if name in pretrained or Path(name).stem in pretrained]
+    seen = [name for name in test if _file_stem(name) in known]
     return {"pretraining_ids": len(pretrained), "in_test": len(seen), "ids": seen}
+
+
+def _file_stem(name: str) -> str:
+    """The last part of a path, without the ending of an image; a dot of the id itself is no ending."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return Path(last).stem if Path(last).suffix.lower() in (*SUFFIXES, *DICOM_SUFFIXES) else last
 
 
 def split_record(labelled: LabelledImages, used: LabelledImages) -> dict[str, Any]:

@@ -191,13 +191,13 @@ def cached_images(path: Path, ids: Sequence[str]) -> CachedImages:
     cache = open_cache(path)
     row_of: dict[str, list[int]] = {}
     for row, name in enumerate(cache.ids):
-        for ending in _endings(name):
+        for ending in name_endings(name):
             row_of.setdefault(ending, []).append(row)
     exact = {name: row for row, name in enumerate(cache.ids)}
     failed = {
         ending: RecordError(failure["reason"], failure["message"])
         for failure in cache.failures
-        for ending in _endings(failure["id"])
+        for ending in name_endings(failure["id"])
     }
     rows, reasons = [], {}
     for place, name in enumerate(ids):
@@ -214,7 +214,7 @@ def cached_images(path: Path, ids: Sequence[str]) -> CachedImages:
     return CachedImages(cache, tuple(rows), reasons)
 
 
-def _endings(name: str) -> Iterator[str]:
+def name_endings(name: str) -> Iterator[str]:
     """A row's name, and what remains of it when folders are taken off its front."""
     parts = name.split(".")
     for start in range(len(parts)):
