@@ -7,10 +7,11 @@ import dataclasses
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gazekit.errors import SYSTEM_REFUSALS
+from vpmim.dry_run import forecast_training
 from vpmim.process import speaks
 from vpmim.run_folder import requested_config
 from vpmim.train import TrainSummary, train
@@ -26,6 +27,12 @@ def main(arguments: Sequence[str]) -> int:
         config = requested_config(
             options.out, config=options.config, overrides=options.set, init=options.init, resume=options.resume
         )
+        if options.dry_run:
+            forecast = forecast_training(
+                options.data, options.out, config, resume=options.resume, strict=options.strict
+            )
+            sys.stdout.write(_summary(dataclasses.asdict(forecast), as_json=options.json))
+            return EXIT_OK
         summary = train(
             options.data,
             options.out,
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         _line("interrupted; nothing is lost: run the same command again, with --resume where RUN is there already")
         return EXIT_INTERRUPTED
     if speaks():
-        sys.stdout.write(_summary(summary, as_json=options.json))
+        sys.stdout.write(_summary(dataclasses.asdict(summary), as_json=options.json))
     return exit_code(summary)
 
 
@@ -72,12 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--init", metavar="scratch|imagenet|PATH", help="the encoder's first weights")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--strict", action="store_true", help="refuse a folder with an image that cannot be read")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     return parser
 
 
-def _summary(summary: TrainSummary, *, as_json: bool) -> str:
-    values = dataclasses.asdict(summary)
+def _summary(values: Mapping[str, object], *, as_json: bool) -> str:
     if as_json:
         return json.dumps(values, allow_nan=False) + "\n"
     return "".join(f"{name.replace('_', ' '):14} {value}\n" for name, value in values.items())
