@@ -259,6 +259,19 @@ def test_the_command_line_takes_both(tmp_path):
     assert len(cache[0].gaussians) == 3
 
 
+def test_a_cache_in_which_nothing_could_be_used_is_said_to_be_empty(tmp_path):
+    root, images = write_reflacx(tmp_path / "reflacx"), tmp_path / "images"
+    images.mkdir()
+    options = ("--dataset", "reflacx", "--images", images, "--executor", "serial", "--image-size", "32", "--json")
+    code, out, said = run_gazekit("build-heatmaps", root, tmp_path / "empty", *options)
+    assert (code, json.loads(out)["images"]) == (1, 0)
+    assert "nothing could be used" in said
+    Image.fromarray(np.tile(np.arange(160, dtype=np.uint8), (120, 1))).save(images / f"{DICOM_A}.png")
+    code, out, said = run_gazekit("build-heatmaps", root, tmp_path / "cache", *options)
+    assert (code, json.loads(out)["images"]) == (1, 1)
+    assert "nothing could be used" not in said
+
+
 def test_no_gaze_in_the_samples_is_named_as_such():
     with pytest.raises(RecordError, match="no raw gaze samples"):
         make_source(SPECS)["99R1"].samples()

@@ -44,6 +44,8 @@ def show_build(result: BuildSummary, *, title: str, as_json: bool) -> None:
     summary(values, as_json=as_json, title=title, table=() if as_json else _listing(result.failures))
     if len(result.failures) > LISTED:
         note(f"and {len(result.failures) - LISTED} more skipped; all in failures.csv of a finished cache")
+    if result.complete and result.failures and not result.images:
+        note("warning: nothing could be used: everything was skipped, and the cache holds no image")
     if result.failures or result.skipped_rows:
         raise typer.Exit(EXIT_SKIPPED)
 
