@@ -171,7 +171,10 @@ def _check_run_options(
     if (task_index is None) != (task_count is None):
         raise InputError("task_index and task_count go together")
     if task_index is not None and task_count is not None and not 0 <= task_index < task_count:
-        raise InputError(f"task_index must be from 0 to task_count - 1 = {task_count - 1}, got {task_index}")
+        raise InputError(
+            f"task_index must be from 0 to task_count - 1 = {task_count - 1}, got {task_index}; a job array of "
+            f"{task_count} tasks is --array=0-{task_count - 1}"
+        )
 
 
 @contextmanager

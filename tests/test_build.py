@@ -255,6 +255,11 @@ def test_joining_again_never_gives_a_changed_shard_a_new_checksum(tmp_path: Path
     assert tree(cache, ".") == clean
 
 
+def test_an_array_counted_from_one_is_told_how_to_count(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"got 3; a job array of 3 tasks is --array=0-2"):
+        build(make_specs(2), tmp_path, task_index=3, task_count=3)
+
+
 # --- one builder, one fingerprint ------------------------------------------------------------------------------------
 
 
