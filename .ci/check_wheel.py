@@ -14,7 +14,7 @@ SOURCES = {"gazekit": "gazekit", "vpmim": "vpmim", "gazekit_cli": "cli/gazekit_c
 
 
 def expected() -> set[str]:
-    """Names that must be in the wheel: every module, style sheet, script and page, and every configuration under vpmim/configs."""
+    """Names that must be in the wheel: all modules, style sheets, scripts and pages, and vpmim/configs."""
     names = {
         f"{package}/{path.relative_to(REPOSITORY / folder).as_posix()}"
         for package, folder in SOURCES.items()

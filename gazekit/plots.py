@@ -54,6 +54,7 @@ def overlay(
     *,
     image_shape: tuple[int, int] | None = None,
     maximum: float = DENSITY_MAX,
+    colour_bar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """A heatmap over its X-ray.
@@ -68,6 +69,8 @@ def overlay(
         Of the original, whose pixels are the axes' unit; default: that of `image`.
     maximum : float
         Top of the scale, in even spreads; denser gaze has the top colour.
+    colour_bar : bool
+        False where several pictures of one scale share one.
     ax : Axes, optional
 
     Returns
@@ -81,7 +84,8 @@ def overlay(
     drawn = ax.imshow(
         density, cmap="inferno", vmin=0, vmax=maximum, alpha=opacity, extent=extent, interpolation="bilinear"
     )
-    _colour_bar(ax, drawn, "gaze density (1 = spread evenly)")
+    if colour_bar:
+        _colour_bar(ax, drawn, "gaze density (1 = spread evenly)")
     return ax
 
 
