@@ -46,6 +46,11 @@ def filter_fixations(
     -------
     DataFrame
         The rows kept, in their order and with their index.
+
+    Raises
+    ------
+    InputError
+        `on_image` without `image_shape`.
     """
     keep = np.ones(len(fixations), dtype=bool)
     x, y = (fixations[name].to_numpy(np.float64) for name in POSITION)

@@ -32,7 +32,8 @@ def simulate(
         ),
     ] = None,
     readings: Annotated[
-        int | None, typer.Option(help="Readings in all; default 20, or each image once.", show_default=False)
+        int | None,
+        typer.Option(help="Readings in all (mimic-eye: images); default 20, or each image once.", show_default=False),
     ] = None,
     readers: Annotated[
         int | None, typer.Option(help="Readings of each image of phases 1 and 2; default up to 5.", show_default=False)
