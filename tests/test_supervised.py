@@ -82,7 +82,9 @@ def test_the_linear_recipes_are_the_published_ones():
         ("optimizer=adagrad", "optimizer: expected one of"),
         ("warmup=2.0", "warmup: expected a share"),
         ("crop_scale=[0.9, 0.5]", "crop_scale"),
-        ("seeds=[]", "seeds: expected at least one"),
+        ("seeds=[]", "seeds: expected different integers from 0 up, at least one"),
+        ("seeds=[-1]", "seeds: expected different integers"),
+        ("seeds=[1, 1]", "seeds: expected different integers"),
         ("epochs", "expected key=value"),
     ],
 )

@@ -96,7 +96,8 @@ class Recipe:
         require(0 < self.layer_decay <= 1, "layer_decay", "a factor above 0, at most 1", self.layer_decay)
         low, high = self.crop_scale
         require(0 < low <= high <= 1, "crop_scale", "two shares, the smaller first", self.crop_scale)
-        require(bool(self.seeds), "seeds", "at least one seed", self.seeds)
+        different = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds) and min(self.seeds) >= 0
+        require(different, "seeds", "different integers from 0 up, at least one", self.seeds)
 
     @property
     def peak_lr(self) -> float:
