@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from cli_runner import Outcome, run_gazekit
 from gaze_traces import SCREEN, make_gaze
 
 import gazekit
-from gazekit_cli.main import main
 
 GEOMETRY = ["--screen-px", "1920x1080", "--screen-mm", "530x300", "--distance-mm", "650"]
 
 
-@pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
-    before, terminate = warnings.showwarning, signal.getsignal(signal.SIGTERM)
-    yield
-    warnings.showwarning = before
-    signal.signal(signal.SIGTERM, terminate)
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gazekit", "fixations", *map(str, args)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(leaving.value.code or 0), printed.out, printed.err
-
-    return run
+def call(*args: object) -> Outcome:
+    return run_gazekit("fixations", *args)
 
 
 @pytest.fixture
@@ -49,7 +27,7 @@ def samples() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("given", "made"), [("csv", "csv"), ("csv", "parquet"), ("parquet", "csv")])
-def test_the_command_writes_what_the_function_returns(call, samples, tmp_path: Path, given: str, made: str):
+def test_the_command_writes_what_the_function_returns(samples, tmp_path: Path, given: str, made: str):
     source, out = tmp_path / f"gaze.{given}", tmp_path / f"fixations.{made}"
     samples.to_csv(source, index=False) if given == "csv" else samples.to_parquet(source)
     code, printed, _ = call(source, out, *GEOMETRY, "--algorithm", "ivt", "--velocity-threshold", 40, "--json")
@@ -73,7 +51,7 @@ def test_the_command_writes_what_the_function_returns(call, samples, tmp_path: P
         ([*GEOMETRY, "--format", "runes"], "--format must be one of "),
     ],
 )
-def test_wrong_options_are_one_line_and_exit_2(call, samples, tmp_path: Path, options: list[str], words: str):
+def test_wrong_options_are_one_line_and_exit_2(samples, tmp_path: Path, options: list[str], words: str):
     source, out = tmp_path / "gaze.csv", tmp_path / "fixations.csv"
     samples.to_csv(source, index=False)
     code, _, told = call(source, out, *options)
@@ -94,7 +72,7 @@ def test_wrong_options_are_one_line_and_exit_2(call, samples, tmp_path: Path, op
         ("gaze.csv", None, "no such file"),
     ],
 )
-def test_wrong_tables_are_one_line_and_exit_2(call, tmp_path: Path, name: str, content: str | None, words: str):
+def test_wrong_tables_are_one_line_and_exit_2(tmp_path: Path, name: str, content: str | None, words: str):
     source, out = tmp_path / name, tmp_path / "fixations.csv"
     if content is not None:
         source.write_text(content)
@@ -104,7 +82,7 @@ def test_wrong_tables_are_one_line_and_exit_2(call, tmp_path: Path, name: str, c
     assert not out.exists()
 
 
-def test_help_shows_an_example(call):
+def test_help_shows_an_example():
     code, out, _ = call("--help")
     assert code == 0
     assert "gazekit fixations gaze.csv fixations.csv" in " ".join(out.split())

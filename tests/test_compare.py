@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_runner import run_gazekit
 from memory_source import Spec, make_source, make_specs, write_images
 from PIL import Image
 
@@ -23,7 +23,6 @@ from gazekit.metrics.lesion_statistics import lesion_statistics
 from gazekit.metrics.readers import compare_readers
 from gazekit.reading import Readings
 from gazekit.sources.saliency_maps import read_saliency_maps
-from gazekit_cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -57,14 +56,6 @@ def caches(tmp_path_factory) -> dict[str, Path]:
         "other": make_cache(base, "other", gazeless, keep_no_gaze=True),
         "far": make_cache(base, "far", [Spec("99img888", "99R888-0")]),
     }
-
-
-def run(monkeypatch, capsys, *args: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["gazekit", "compare", *map(str, args)])
-    with pytest.raises(SystemExit) as leaving:
-        main()
-    printed = capsys.readouterr()
-    return int(leaving.value.code or 0), printed.out, printed.err
 
 
 def test_scores_are_those_of_the_metrics_on_the_two_maps(caches):
@@ -102,33 +93,33 @@ def test_rows_of_a_cache_per_reading_are_joined_by_image(caches):
     assert (mean["cc"], mean["kl"]) == pytest.approx((1, 0), abs=1e-6)
 
 
-def test_the_command_prints_means_and_rows(caches, monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, caches["one"], caches["two"], "--json")
+def test_the_command_prints_means_and_rows(caches):
+    code, out, _ = run_gazekit("compare", caches["one"], caches["two"], "--json")
     said = json.loads(out)
     assert code == 0
     assert (said["images"], said["skipped"], said["only_in_a"], len(said["rows"])) == (4, 0, 0, 4)
     assert said["mean"]["nss"] == pytest.approx(np.mean([row["nss"] for row in said["rows"]]))
-    code, out, _ = run(monkeypatch, capsys, caches["one"], caches["two"])
+    code, out, _ = run_gazekit("compare", caches["one"], caches["two"])
     assert code == 0
     assert "mean auc judd" in out
 
 
-def test_an_image_without_gaze_is_listed_and_exits_1(caches, monkeypatch, capsys):
-    code, out, _ = run(monkeypatch, capsys, caches["one"], caches["other"], "--json")
+def test_an_image_without_gaze_is_listed_and_exits_1(caches):
+    code, out, _ = run_gazekit("compare", caches["one"], caches["other"], "--json")
     said = json.loads(out)
     assert code == 1
     assert (said["images"], said["only_in_a"], said["only_in_b"]) == (2, 1, 1)
     assert [failure["reason"] for failure in said["failures"]] == ["no_gaze"]
-    code, _, err = run(monkeypatch, capsys, caches["one"], caches["other"], "--strict")
+    code, _, err = run_gazekit("compare", caches["one"], caches["other"], "--strict")
     assert code == 2
     assert "no_gaze" in err
 
 
-def test_caches_without_a_common_image_exit_2(caches, monkeypatch, capsys):
-    code, _, err = run(monkeypatch, capsys, caches["one"], caches["far"])
+def test_caches_without_a_common_image_exit_2(caches):
+    code, _, err = run_gazekit("compare", caches["one"], caches["far"])
     assert code == 2
     assert "no image in common" in err
-    code, _, err = run(monkeypatch, capsys, caches["one"], caches["one"].parent / "absent")
+    code, _, err = run_gazekit("compare", caches["one"], caches["one"].parent / "absent")
     assert code == 2
 
 
@@ -172,14 +163,14 @@ def test_saliency_maps_score_as_the_cache_they_were_made_from(caches, tmp_path):
     assert (itself["cc"], itself["sim"]) == pytest.approx((1, 1))
 
 
-def test_maps_that_cannot_be_scored_are_listed(caches, tmp_path, monkeypatch, capsys):
+def test_maps_that_cannot_be_scored_are_listed(caches, tmp_path):
     one = open_cache(caches["one"])
     folder = write_maps(tmp_path / "maps", one, (24, 32))
     first, second, third, _ = one.ids
     (folder / f"{first}.npy").write_bytes(b"\x93NUMPY not an array")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8) + np.array([1, 2, 3], np.uint8)).save(folder / f"{second}.png")
     np.save(folder / f"{third}.npy", np.full((24, 32), np.nan))
-    code, out, _ = run(monkeypatch, capsys, folder, caches["two"], "--json")
+    code, out, _ = run_gazekit("compare", folder, caches["two"], "--json")
     said = json.loads(out)
     assert code == 1
     assert said["images"] == 1
@@ -193,8 +184,8 @@ def test_maps_that_cannot_be_scored_are_listed(caches, tmp_path, monkeypatch, ca
         read_saliency_maps(folder).load(third)
 
 
-def test_a_folder_that_holds_no_maps_exits_2(caches, monkeypatch, capsys, tmp_path):
-    code, _, err = run(monkeypatch, capsys, tmp_path, caches["one"])
+def test_a_folder_that_holds_no_maps_exits_2(caches, tmp_path):
+    code, _, err = run_gazekit("compare", tmp_path, caches["one"])
     assert code == 2
     assert "no <image id>.npy or .png" in err
     np.save(tmp_path / "99a.npy", np.ones((2, 2)))
@@ -233,11 +224,11 @@ def test_readers_of_a_cache_are_compared_with_each_other(caches, built):
             assert scores[name] == pytest.approx(np.mean(both), rel=1e-5), name
 
 
-def test_a_cache_with_one_reader_has_no_agreement(caches, monkeypatch, capsys):
-    code, _, err = run(monkeypatch, capsys, caches["one"])
+def test_a_cache_with_one_reader_has_no_agreement(caches):
+    code, _, err = run_gazekit("compare", caches["one"])
     assert code == 2
     assert "no image has more than one reading" in err
-    code, out, _ = run(monkeypatch, capsys, caches["both"], "--json")
+    code, out, _ = run_gazekit("compare", caches["both"], "--json")
     said = json.loads(out)
     assert code == 0
     assert (said["images"], said["single_reading"]) == (4, 0)
@@ -291,12 +282,10 @@ def test_gaze_on_lesions_is_that_of_each_reading_on_its_own_ellipses(sample_cach
     assert found.scores["P101R995231"]["ncc_average"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_lesions_command_prints_means_and_rows(sample_cache, caches, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gazekit", "lesions", str(sample_cache), "--json"])
-    with pytest.raises(SystemExit) as leaving:
-        main()
-    said = json.loads(capsys.readouterr().out)
-    assert not leaving.value.code
+def test_the_lesions_command_prints_means_and_rows(sample_cache, caches):
+    code, out, _ = run_gazekit("lesions", sample_cache, "--json")
+    assert code == 0
+    said = json.loads(out)
     assert (said["readings"], said["without_regions"], len(said["rows"])) == (4, 1, 4)
     assert said["mean"]["ncc"] == pytest.approx(np.mean([row["ncc"] for row in said["rows"]]))
     cache = open_cache(caches["one"])

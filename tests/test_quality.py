@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import sys
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from cli_runner import Outcome, run_gazekit
 from gaze_traces import PX_PER_DEG, SCREEN, make_gaze
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +20,6 @@ from gazekit.precision import bcea, rms_s2s, std, target_errors
 from gazekit.quality import FLAGS, reading_quality
 from gazekit.quality_report import dataset_quality, report_dict, write_quality
 from gazekit.reading import Entry, Reading, Readings
-from gazekit_cli.main import main
 
 SHAPE = (1080, 1920)
 
@@ -304,27 +301,14 @@ def test_a_report_is_written_as_csv_parquet_and_json(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["q.csv", "q.json", "q.parquet"]
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    before, terminate = warnings.showwarning, signal.getsignal(signal.SIGTERM)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["gazekit", "quality", *map(str, args)])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(leaving.value.code or 0), printed.out, printed.err
-
-    yield run
-    warnings.showwarning = before
-    signal.signal(signal.SIGTERM, terminate)
+def call(*args: object) -> Outcome:
+    return run_gazekit("quality", *args)
 
 
 SAMPLE = "data/sample/reflacx"
 
 
-def test_the_command_prints_a_table_and_exits_1_for_a_discarded_reading(call, tmp_path):
+def test_the_command_prints_a_table_and_exits_1_for_a_discarded_reading(tmp_path):
     code, out, err = call(SAMPLE, "--dataset", "reflacx", "--out", tmp_path / "q.csv")
     assert code == 1
     assert "no_gaze" in err
@@ -333,7 +317,7 @@ def test_the_command_prints_a_table_and_exits_1_for_a_discarded_reading(call, tm
     assert len(pd.read_csv(tmp_path / "q.csv")) == 20
 
 
-def test_the_command_says_everything_as_json(call):
+def test_the_command_says_everything_as_json():
     code, out, _ = call(SAMPLE, "--dataset", "reflacx", "--limit", "3", "--json")
     said = json.loads(out)
     assert code == 0
@@ -343,7 +327,7 @@ def test_the_command_says_everything_as_json(call):
     assert said["usual"]["samples"]["readings"] == 2
 
 
-def test_wrong_options_exit_2(call, tmp_path):
+def test_wrong_options_exit_2(tmp_path):
     assert call(SAMPLE, "--dataset", "reflax")[0] == 2
     assert call(tmp_path, "--dataset", "reflacx")[0] == 2
     code, _, err = call(SAMPLE, "--dataset", "reflacx", "--out", tmp_path / "q.xlsx")
