@@ -160,7 +160,10 @@ def test_ctrl_c_while_a_worker_starts_is_not_answered_by_it(tmp_path: Path) -> N
         while not (tmp_path / "importing").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (tmp_path / "importing").exists()
     assert stderr.count(b"Traceback") == 1, stderr.decode()
     assert process.returncode == -signal.SIGINT
