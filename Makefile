@@ -1,9 +1,9 @@
-# make setup | demo | test | test-faults | lint | types | docs | bench | wheel.  Needs Python 3.11+ and make, nothing else.
+# make setup | demo | test | test-browser | test-faults | lint | types | docs | bench | wheel.  Needs Python 3.11+ and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
 UV_VERSION := 0.13.9
 
-.PHONY: setup demo demo-short demo-steps test test-faults lint types docs format bench wheel requirements clean
+.PHONY: setup demo demo-short demo-steps test test-browser test-faults lint types docs format bench wheel requirements clean
 
 setup: .venv/.complete
 
@@ -19,6 +19,10 @@ setup: .venv/.complete
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Reports in headless Chromium (Debian: apt-get install chromium, or its path in $$CHROMIUM); pictures in out/screenshots.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
 
 # The long form of tests/test_faults.py: builds killed at random moments, hundreds of times; prints its seed and counts.
 KILLS := 500

@@ -1,0 +1,430 @@
+"""The report in a real browser: headless Chromium, driven by Playwright. ``make test-browser`` runs these.
+
+Chromium is taken from $CHROMIUM or the path (Debian: ``apt-get install chromium``). Screenshots are left in
+``out/screenshots``. A page that asks for anything but itself, prints an error or opens a dialogue fails its test.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_case import EVIL, KNOWN, KNOWN_XY, MANY, build_case
+from synthetic import write_cache
+
+from gazekit.cache import open_cache
+from gazekit.predicted import PredictedGaze, write_predicted_cache
+from gazekit.prior import patch_mass, total_mass
+from gazekit.report import write_report
+
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = Path(__file__).parent.parent / "out" / "screenshots"
+LAPTOP, PHONE = (1280, 800), (390, 844)
+WIDTH, HEIGHT = 90, 70
+AA, AA_LARGE = 4.5, 3.0
+
+# every text that is seen, with its contrast against what lies behind it (WCAG 2.2, 1.4.3)
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[0-9.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length === 3 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    if (!text || !element.checkVisibility() || element.closest("script, .unseen, :disabled, option")) continue;
+    const [a, b] = [luminance(parse(getComputedStyle(element).color)), luminance(behind(element))];
+    const size = parseFloat(getComputedStyle(element).fontSize);
+    found.push([text.slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), size]);
+  }
+  return found;
+}"""
+
+NAMELESS = """() => [...document.querySelectorAll("a, button, input, select, canvas, summary, section, nav, aside")]
+  .filter((e) => e.checkVisibility() && e.getAttribute("aria-hidden") !== "true" && !e.closest("#cards canvas"))
+  .filter((e) => !(e.getAttribute("aria-label") || "").trim() && !(e.labels && e.labels.length)
+    && !document.getElementById(e.getAttribute("aria-labelledby") || "none")?.textContent.trim()
+    && !(e.textContent || "").trim())
+  .map((e) => e.outerHTML.slice(0, 80))"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "no Chromium: apt-get install chromium, or name one in $CHROMIUM"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return open_cache(build_case(tmp_path_factory.mktemp("browser")))
+
+
+@pytest.fixture(scope="module")
+def report(cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("page") / "r.html"
+    write_report(cache, out)
+    return out
+
+
+@pytest.fixture
+def visit(chromium):
+    """Open a page from disk; whatever it asks for, prints or pops up is held against it at the end."""
+    contexts, wrong = [], []
+
+    def visit(path, at="", size=LAPTOP, scheme="light", **options):
+        context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce", **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
+        page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.goto(path.as_uri() + (f"#{at}" if at else ""))
+        settle(page)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def settle(page):
+    """Let two frames pass: what was changed is drawn by then."""
+    page.evaluate(
+        """() => new Promise((done) => setTimeout(
+          () => requestAnimationFrame(() => requestAnimationFrame(done)), 60))"""
+    )
+
+
+def press(page, *keys):
+    for key in keys:
+        page.keyboard.press(key)
+    settle(page)
+
+
+def pixels(page, index=0):
+    """(H, W, 3) of a panel's canvas."""
+    address = page.evaluate("(k) => viewer.panels[k].canvas.toDataURL()", index)
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def only(page, *layers):
+    """Switch all layers off but some."""
+    for layer in ("xray", "heat", "fixations", "path", "shown", "marks", "patches", "partition"):
+        page.locator(f"#show-{layer}").set_checked(layer in layers)
+    settle(page)
+
+
+def screenshot(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_text_has_contrast_controls_have_names_and_nothing_overflows(visit, report, size, scheme):
+    page = visit(report, size=size, scheme=scheme)
+    for place in ("grid", "reading"):
+        if place == "reading":
+            page.locator("#cards a").first.click()
+            settle(page)
+            for details in page.locator("#viewer details").all():
+                details.evaluate("(e) => { e.open = true; }")
+        weak = [(text, ratio) for text, ratio, px in page.evaluate(CONTRAST) if ratio < (AA if px < 24 else AA_LARGE)]
+        assert weak == []
+        assert page.evaluate(NAMELESS) == []
+        ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
+        assert len(set(ids)) == len(ids)
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        screenshot(page, f"report-{place}-{size[0]}-{scheme}")
+
+
+def test_headings_landmarks_and_language_are_there(visit, report):
+    page = visit(report)
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("h1").count() == page.locator("main").count() == page.locator("header").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.textContent") == "Skip to the readings"
+    page.locator("#cards a").first.click()
+    settle(page)
+    levels = page.evaluate(
+        """() => [...document.querySelectorAll('h1, h2, h3')]
+        .filter((e) => e.checkVisibility()).map((e) => +e.tagName[1])"""
+    )
+    assert levels[0] == 2
+    assert max(np.diff(levels)) <= 1
+
+
+def test_a_known_fixation_is_drawn_at_its_known_place(visit, report):
+    page = visit(report, KNOWN)
+    only(page, "fixations")
+    page.locator("#viewer").focus()
+    press(page, "Home", "ArrowRight", "ArrowRight")
+    assert page.locator("#now").inner_text() == "1.0 of 2.3 s"
+    drawn = pixels(page)
+    height, width = drawn.shape[:2]
+    scale = width / WIDTH
+    lit = drawn.sum(axis=2) > 0
+    lit[:, : int(45 * scale)] = False  # the first fixation lies in the left half
+    rows, cols = np.nonzero(lit)
+    # pixel i of the image covers [i, i + 1) of the canvas' scale
+    assert (cols.min() + cols.max() + 1) / 2 == pytest.approx((KNOWN_XY[0] + 0.5) * scale, abs=1)
+    assert (rows.min() + rows.max() + 1) / 2 == pytest.approx((KNOWN_XY[1] + 0.5) * height / HEIGHT, abs=1)
+    first = pixels(page)[int(50.5 * scale), int(20.5 * scale)]
+    assert first.sum() > 0
+    assert pixels(page)[int(52.5 * scale), int(30.5 * scale)].sum() == 0, "the third has not begun"
+
+
+def test_longer_fixations_have_larger_circles(visit, report):
+    page = visit(report, KNOWN)
+    radii = page.evaluate("() => [0.1, 0.4].map((d) => fixationRadius(d, { longer: 1000 }))")
+    assert radii[1] == pytest.approx(2 * radii[0])
+
+
+@pytest.mark.parametrize("time", [None, 1.25, 2.15])
+def test_heat_is_the_exact_mass_of_each_cell_at_any_moment(visit, report, cache, time):
+    page = visit(report, KNOWN)
+    rows, cols, values = page.evaluate(
+        "(time) => { const { rows, cols, map } = heatMap([viewer.reading], time); return [rows, cols, [...map]]; }",
+        time,
+    )
+    table = cache.fixations(cache.ids.index("99b"))
+    gaussians = table[:, :9].copy()
+    gaussians[:, 4] /= total_mass(gaussians, (HEIGHT, WIDTH))
+    if time is not None:
+        gaussians[:, 4] *= np.clip((time - table[:, 10]) / (table[:, 11] - table[:, 10]), 0, 1)
+    edges = [np.linspace(-0.5, n - 0.5, k + 1) for n, k in ((WIDTH, cols), (HEIGHT, rows))]
+    expected = patch_mass(gaussians, *edges) * rows * cols
+    np.testing.assert_allclose(np.reshape(values, (rows, cols)), expected, atol=2e-5 * expected.max())
+
+
+def test_heat_of_the_replay_may_be_rewound(visit, report):
+    page = visit(report, MANY)
+    same = page.evaluate("""() => { const heat = heatOf(viewer.reading), { end } = gazeOf(viewer.reading);
+      const once = heat.upTo(end / 3); heat.upTo(end); const again = heat.upTo(end / 3);
+      return Math.max(...once.map((v, k) => Math.abs(v - again[k]))); }""")
+    assert same < 1e-7
+
+
+def test_heat_lies_where_it_was_looked_and_its_slider_fades_it(visit, report):
+    page = visit(report, KNOWN)
+    only(page, "heat")
+    drawn = pixels(page).sum(axis=2)
+    row, col = np.unravel_index(drawn.argmax(), drawn.shape)
+    scale = drawn.shape[1] / WIDTH
+    assert abs(col / scale - 0.5 - KNOWN_XY[0]) < 2, "the longest fixation is the brightest place"
+    assert abs(row / scale - 0.5 - KNOWN_XY[1]) < 2
+    page.locator("#opacity").fill("0.1")
+    settle(page)
+    assert 0 < pixels(page).sum() < 0.4 * drawn.sum()
+    page.locator("#opacity").fill("0")
+    settle(page)
+    assert pixels(page).sum() == 0
+
+
+def test_the_shown_part_of_the_moment_is_outlined_and_the_rest_dimmed(visit, report):
+    page = visit(report, KNOWN)
+    only(page, "xray")
+    plain = pixels(page)
+    page.locator("#time").fill("1.2")
+    only(page, "xray", "shown")
+    seen = pixels(page)
+    scale = plain.shape[1] / WIDTH
+    left, right = np.s_[:, 5 : int(43 * scale)], np.s_[20:-20, int(47 * scale) : -20]
+    assert seen[left].mean() == pytest.approx(0.5 * plain[left].mean(), rel=0.05)
+    np.testing.assert_array_equal(seen[right], plain[right])
+
+
+def test_patches_and_partition_are_drawn_on_the_grid(visit, report, cache):
+    page = visit(report, KNOWN)
+    only(page, "partition")
+    drawn = pixels(page)
+    green = (drawn[..., 1] > 200) & (drawn[..., 0] < 160)
+    assert green.any()
+    x = page.evaluate("() => patchEdges(images[viewer.reading.image]).x")
+    frame = cache[cache.ids.index("99b")].frame
+    square = frame.original_box((-0.5, -0.5, cache.image_size - 0.5, cache.image_size - 0.5))
+    np.testing.assert_allclose(x, np.linspace(square[0], square[2], cache.grid[1] + 1), atol=1e-9)
+    only(page, "patches")
+    assert pixels(page).sum() > 0
+
+
+def test_keys_play_step_switch_layers_and_lead_back_to_the_card(visit, report):
+    page = visit(report)
+    card = page.locator("#cards a", has_text=KNOWN)
+    card.focus()
+    press(page, "Enter")
+    assert page.locator("#viewer-title").inner_text() == KNOWN
+    press(page, "Home", "Space")
+    page.wait_for_function("() => replay.time > 0.1")
+    press(page, "Space")
+    stopped = page.evaluate("() => [replay.time, replay.playing]")
+    assert stopped[1] is False
+    press(page, "End", "ArrowLeft")
+    assert page.evaluate("() => replay.time") == pytest.approx(2.0, abs=1e-6)
+    assert "fixation 3 of 3" in page.locator("#time").get_attribute("aria-valuetext")
+    press(page, "h")
+    assert not page.locator("#show-heat").is_checked()
+    assert page.locator("#said").inner_text() == "Heat hidden"
+    press(page, "]")
+    assert page.locator("#viewer-title").inner_text() == MANY
+    press(page, "[")
+    press(page, "[")
+    press(page, "c", "c")
+    assert page.locator("#panels canvas").count() == 3
+    press(page, "Escape")
+    assert page.locator("#overview").is_visible()
+    assert "99R-a3" in page.evaluate("() => document.activeElement.textContent")
+
+
+def test_the_replay_plays_to_its_end_at_the_chosen_speed(visit, report):
+    page = visit(report, KNOWN)
+    page.locator("#speed").select_option("8")
+    page.locator("#play").click()
+    assert page.locator("#play").inner_text() == "Pause"
+    page.wait_for_function("() => !replay.playing")
+    settle(page)
+    assert page.locator("#now").inner_text() == "2.3 of 2.3 s"
+    assert page.locator("#play").inner_text() == "Play"
+
+
+def test_the_time_slider_scrubs_and_words_lead_to_their_moment(visit, report):
+    page = visit(report, KNOWN)
+    page.locator("#time").fill("1.1")
+    settle(page)
+    assert page.locator("#now").inner_text() == "1.1 of 2.3 s"
+    assert page.locator(".word.now").inner_text().startswith('"></script>')
+    page.locator(".word").first.click()
+    settle(page)
+    assert page.evaluate("() => replay.time") == pytest.approx(0.1)
+
+
+def test_search_and_filters_find_readings_and_say_when_there_are_none(visit, report):
+    page = visit(report)
+    shown = lambda: [text.splitlines()[0] for text in page.locator("#cards .about").all_inner_texts()]  # noqa: E731
+    assert len(shown()) == 6
+    page.locator("#search").fill("known")
+    assert shown() == [KNOWN]
+    page.locator("#search").fill("")
+    page.locator("#by-split").select_option("test")
+    assert shown() == [KNOWN, MANY]
+    page.locator("#by-split").select_option("")
+    page.locator("#by-reader").select_option("two")
+    assert shown() == ["99R-a2"]
+    page.locator("#by-reader").select_option("")
+    page.locator("#by-flag").select_option("discarded")
+    assert shown() == ["99R-gone"]
+    page.locator("#by-flag").select_option("")
+    page.locator("#order").select_option("looks")
+    assert shown()[0] == MANY
+    page.locator("#search").fill("nothing like it")
+    assert shown() == []
+    assert page.locator("#count").inner_text() == "No reading matches."
+
+
+def test_readers_stand_side_by_side_with_their_agreement(visit, report):
+    page = visit(report, "99R-a1")
+    page.get_by_role("button", name="Side by side").click()
+    settle(page)
+    assert page.locator("#panels canvas").count() == 3
+    assert page.locator("#agreement tbody tr").count() == 6
+    screenshot(page, "report-side-by-side")
+    page.get_by_role("button", name="All 3 together").click()
+    settle(page)
+    assert page.locator("#panels canvas").count() == 1
+
+
+def test_hostile_text_stays_text(visit, report):
+    page = visit(report, KNOWN)
+    assert EVIL in page.locator("#transcript").evaluate("(e) => e.textContent")
+    assert page.locator("#labelled li").evaluate("(e) => e.textContent") == EVIL
+    assert page.locator("img, #viewer script, #overview script").count() == 0
+    screenshot(page, "report-hostile-text")
+    press(page, "Escape")
+    assert any("<script>" in text for text in page.locator("#by-reader option").all_text_contents())
+
+
+def test_a_reading_without_gaze_says_so(visit, report):
+    page = visit(report, "99R-gone")
+    assert "There is no gaze for this image" in page.locator("#viewer-note").inner_text()
+    assert page.locator("#transport").is_hidden()
+    assert pixels(page).sum() > 0
+
+
+def test_predicted_gaze_is_called_predicted_and_has_no_replay(visit, cache, tmp_path):
+    row = cache.ids.index("99b")
+    prediction = PredictedGaze(np.array([[40.0, 30, 8, 8, 1, 0, 0, WIDTH, HEIGHT]]), 0.625)
+    write_predicted_cache(cache, tmp_path / "predicted", [(row, prediction)], predictor={"name": "invented"})
+    write_report(open_cache(tmp_path / "predicted"), tmp_path / "r.html")
+    page = visit(tmp_path / "r.html")
+    assert "1 row of this cache has predicted gaze" in page.locator("#notes").inner_text()
+    page.locator("#cards a", has_text="predicted gaze, confidence 0.6").click()
+    settle(page)
+    assert "Nobody looked at this image" in page.locator("#viewer-note").inner_text()
+    assert page.locator("#transport").is_hidden()
+    only(page, "fixations", "path")
+    assert pixels(page).sum() == 0
+
+
+def test_empty_caches_and_caches_of_failures_say_so(visit, tmp_path):
+    from memory_source import Spec
+
+    write_report(open_cache(write_cache(tmp_path / "empty", images=0)), tmp_path / "e.html")
+    page = visit(tmp_path / "e.html")
+    assert "This cache is empty" in page.locator("#notes").inner_text()
+    failed = build_case(tmp_path, [Spec("99e", "99R-bad", fault="bad_table")])
+    write_report(open_cache(failed), tmp_path / "f.html")
+    page = visit(tmp_path / "f.html")
+    assert "everything was left out" in page.locator("#notes").inner_text()
+    assert "bad_table" in page.locator("#failures td").all_inner_texts()
+    screenshot(page, "report-failures-only")
+
+
+def test_pages_are_linked(visit, cache, tmp_path):
+    write_report(cache, tmp_path / "r.html", readings_a_page=2)
+    page = visit(tmp_path / "r.html")
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_load_state()
+    assert page.url.endswith("r-2.html")
+    assert page.locator("#pages [aria-current]").inner_text() == "2"
+
+
+def test_a_thousand_fixations_are_drawn_within_a_few_frames(visit, report):
+    page = visit(report, MANY)
+    page.locator("#heat-of").select_option("now")
+    milliseconds = page.evaluate("""() => { const times = [];
+      for (let k = 1; k <= 60; k++) { const from = performance.now(); replay.time = replay.end * k / 61;
+        drawAll(); times.push(performance.now() - from); }
+      return times.sort((a, b) => a - b)[30]; }""")
+    rate = page.evaluate("""() => new Promise((done) => { replay.frames = 0; replay.speed = 8; seek(0); play();
+      setTimeout(() => { pause(); done(replay.frames / 2); }, 2000); })""")
+    print(f"1,000 fixations, heat that grows: {milliseconds:.1f} ms of script a picture, {rate:.0f} frames a second")
+    assert milliseconds < 30
+    assert rate > 10, "even a busy machine without a graphics card"
+    screenshot(page, "report-thousand-fixations")
