@@ -269,7 +269,7 @@ def test_render_draws_a_picture_a_row(call, published: Path, cache: Path, tmp_pa
     assert "99nobody" in stderr
 
 
-@pytest.mark.parametrize("command", ["build-heatmaps", "finalize", "inspect", "verify", "gc", "render"])
+@pytest.mark.parametrize("command", ["build-heatmaps", "finalize", "inspect", "verify", "gc", "render", "report"])
 def test_help_shows_an_example(call, command: str) -> None:
     code, stdout, _ = call(command, "--help")
     assert code == 0

@@ -143,6 +143,8 @@ def test_no_planted_text_leaves_by_an_export_a_picture_or_a_report(tmp_path: Pat
         run_gazekit("inspect", tree.cache),
         run_gazekit("verify", tree.cache),
         run_gazekit("render", tree.cache, tmp_path / "render"),
+        run_gazekit("render", tree.cache, tmp_path / "render", "--format", "svg"),
+        run_gazekit("report", tree.cache, tmp_path / "render" / "report.html"),
         *(run_gazekit("export", tree.cache, tmp_path / "export" / to, "--to", to) for to in FORMATS),
     ]
     assert [outcome.code for outcome in outcomes] == [0] * len(outcomes)

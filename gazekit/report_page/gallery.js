@@ -53,7 +53,7 @@ function showCards() {
   listed = chosenReadings();
   byId("cards").replaceChildren(...listed.map((k) => cards[k]));
   const all = readings.length;
-  byId("count").textContent = !all ? "" : listed.length === all
+  byId("count").textContent = !all ? "There is none to show." : listed.length === all
     ? `${plural(all, "reading")} of ${plural(images.length, "image")}`
     : listed.length ? `${listed.length} of ${plural(all, "reading")}` : "No reading matches.";
 }
@@ -61,7 +61,8 @@ function showCards() {
 function gazeSummary(reading) {
   if (!reading.kind) return "no gaze";
   if (reading.kind === "predicted") return `predicted gaze, confidence ${(reading.confidence ?? 0).toFixed(2)}`;
-  return `${plural(reading.looks, looksName(reading))}, ${seconds(reading.seconds)}`;
+  const name = (about.simulated ? "simulated " : "") + looksName(reading);
+  return `${plural(reading.looks, name)}, ${seconds(reading.seconds)}`;
 }
 
 function makeCard(reading, k) {
