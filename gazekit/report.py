@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazekit.cache_files import PREDICTED
 from gazekit.errors import REASONS, InputError
-from gazekit.quality import FLAGS
-from gazekit.report_data import GAZE_FIELDS, MAX_LOOKS, image_data, simulated
+from gazekit.report_data import GAZE_FIELDS, image_data, simulated
 from gazekit.shards import replacing
 
 if TYPE_CHECKING:
@@ -165,7 +164,6 @@ def _about(cache: PriorCache, shown: int) -> dict[str, Any]:
     ]
     return {
         "parameters": parameters,
-        "fingerprint": cache.fingerprint,
         "grid": list(cache.grid),
         "fields": list(GAZE_FIELDS),
         "rows": len(cache),
@@ -176,11 +174,9 @@ def _about(cache: PriorCache, shown: int) -> dict[str, Any]:
         "seconds": sum(row["dwell_s"] for row in cache.rows),
         "simulated": simulated(cache),
         "predicted": sum(kind == PREDICTED for kind in cache.gaze_kinds),
-        "mostLooks": MAX_LOOKS,
         "failures": failures[:MAX_FAILURES],
         "failed": len(failures),
         "reasons": {name: text for name, text in REASONS.items() if any(f["reason"] == name for f in failures)},
-        "flags": FLAGS,
         "colours": {name: _colours(name) for name in COLOUR_MAPS},
     }
 

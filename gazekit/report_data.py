@@ -76,8 +76,6 @@ def image_data(cache: PriorCache, rows: Sequence[int], first: int) -> tuple[dict
         "patient": info.get("patient_id"),
         "split": info.get("split"),
         "view": info.get("view"),
-        "flags": list(info["image"].get("flags", ())),
-        "failures": [failure for record in records for failure in record.info["failures"]],
         "readings": list(range(first, first + len(found))),
         "together": _patches(read, frame, cache) if whole and len(read) > 1 else None,
         "agreement": _agreement(read) if whole and len(read) > 1 else None,
