@@ -26,13 +26,11 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from vpmim.config import Config, ConfigError, check_fields, config_folders, load_config
+from vpmim.config import Config, ConfigError, check_fields, file_names, load_config, read_named_file
 from vpmim.setting_checks import require, toml_value
 
 FOLDER = "ablations"
@@ -91,7 +89,7 @@ class Grid:
 
 def grid_names() -> list[str]:
     """Names that ``vpmim ablate`` takes."""
-    return sorted({path.stem for folder in config_folders() for path in (folder / FOLDER).glob("*.toml")})
+    return file_names(FOLDER)
 
 
 def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
@@ -107,17 +105,7 @@ def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:
     ConfigError
         Unknown name or key, a configuration that cannot be, two arms of one name, a baseline that is no arm.
     """
-    text = str(name_or_path)
-    found = [folder / FOLDER / f"{text}.toml" for folder in config_folders()]
-    path = Path(text) if text.endswith(".toml") else next((file for file in found if file.is_file()), None)
-    if path is None:
-        raise ConfigError(f"no ablation is named {text!r}; there are {', '.join(grid_names())}, or a file .toml")
-    try:
-        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the grid {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
+    path, tree = read_named_file(name_or_path, FOLDER, "ablation")
     arms, product = tree.pop("arm", []), tree.pop("product", {})
     file = _File(**check_fields(_File, tree))
     require(bool(file.seeds) and len(set(file.seeds)) == len(file.seeds), "seeds", "different seeds", file.seeds)

@@ -49,8 +49,11 @@ __all__ = [
     "config_names",
     "differences",
     "dump_toml",
+    "file_names",
     "flatten",
     "load_config",
+    "parse_override",
+    "read_named_file",
 ]
 
 EXTENDS = "extends"
@@ -191,10 +194,54 @@ def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def file_names(kind: str) -> list[str]:
+    """Names of the files of a folder of ``configs/``, such as ``recipes``."""
+    return sorted({path.stem for folder in config_folders() for path in (folder / kind).glob("*.toml")})
+
+
+def read_named_file(name_or_path: str | Path, kind: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """A TOML file of a folder of ``configs/`` by its name, or any by its path.
+
+    Parameters
+    ----------
+    name_or_path : a name in ``configs/<kind>``, or the path of a file that ends in .toml
+    kind : folder, such as ``recipes``
+    what : one such file, for messages
+
+    Returns
+    -------
+    path, tree
+
+    Raises
+    ------
+    ConfigError
+        No such name, or a file that cannot be read or is no TOML.
+    """
+    text, names = str(name_or_path), file_names(kind)
+    if text.endswith(".toml"):
+        path = Path(text)
+    elif text in names:
+        path = next(path for folder in config_folders() if (path := folder / kind / f"{text}.toml").is_file())
+    else:
+        raise ConfigError(f"no {what} is named {text!r}; there are {', '.join(names)}, or a file .toml")
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+
+
+def parse_override(override: str, *, example: str) -> tuple[str, Any]:
+    """Key and value of ``key=value``; the value is TOML, or a bare word that is a string."""
     key, equals, text = (part.strip() for part in override.partition("="))
     if not equals or not key:
-        raise ConfigError(f"--set {override!r}: expected key=value, such as mask.ratio=0.9")
+        raise ConfigError(f"--set {override!r}: expected key=value, such as {example}")
+    return key, _parse_value(text)
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, value = parse_override(override, example="mask.ratio=0.9")
     *sections, name = key.split(".")
     if key not in flatten(Config()):
         raise _unknown(key)
@@ -203,7 +250,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         node = node.setdefault(section, {})
         if not isinstance(node, dict):
             raise ConfigError(f"{section}: expected a section, got {toml_value(node)}")
-    node[name] = _parse_value(text)
+    node[name] = value
 
 
 def _parse_value(text: str) -> Any:

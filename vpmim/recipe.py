@@ -6,14 +6,13 @@ One trainer (`vpmim.supervised`) serves linear evaluation by gradient descent an
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from vpmim.config import check_fields, config_folders
-from vpmim.setting_checks import ConfigError, require, toml_value
+from vpmim.config import check_fields, file_names, parse_override, read_named_file
+from vpmim.setting_checks import require, toml_value
 
 FOLDER = "recipes"
 
@@ -107,7 +106,7 @@ class Recipe:
 
 def recipe_names() -> list[str]:
     """Names that ``--recipe`` takes."""
-    return sorted({path.stem for folder in config_folders() for path in (folder / FOLDER).glob("*.toml")})
+    return file_names(FOLDER)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -118,25 +117,8 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     ConfigError
         Unknown name, file that cannot be read, unknown key (the nearest is named), wrong type, value out of range.
     """
-    text = str(name_or_path)
-    found = [folder / FOLDER / f"{text}.toml" for folder in config_folders()]
-    path = Path(text) if text.endswith(".toml") else next((file for file in found if file.is_file()), None)
-    if path is None or (not text.endswith(".toml") and text not in recipe_names()):
-        raise ConfigError(f"no recipe is named {text!r}; there are {', '.join(recipe_names())}, or a file .toml")
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    for override in overrides:
-        key, equals, value = (part.strip() for part in override.partition("="))
-        if not equals or not key:
-            raise ConfigError(f"--set {override!r}: expected key=value, such as epochs=10")
-        try:
-            values[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key] = value
+    _, values = read_named_file(name_or_path, FOLDER, "recipe")
+    values |= dict(parse_override(override, example="epochs=10") for override in overrides)
     return Recipe(**check_fields(Recipe, values))
 
 
