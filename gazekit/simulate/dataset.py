@@ -17,7 +17,7 @@ from gazekit.simulate.assignment import MAX_READINGS, REFLACX_READERS, Assignmen
 from gazekit.simulate.dicom_out import window_of
 from gazekit.simulate.files import invented_identities, new_folder, picture_dicom, write_file, write_text
 from gazekit.simulate.parameters import ReaderParameters
-from gazekit.simulate.pictures import PictureMaker, folder_makers, phantom_makers, read_marks
+from gazekit.simulate.pictures import PictureMaker, check_source, folder_makers, phantom_makers, read_marks
 from gazekit.simulate.reader import SimulatedReading, simulate_reading
 
 PHANTOM_READINGS = 20
@@ -88,10 +88,7 @@ def simulate_reflacx(
     InputError
         Before anything is written, for options that do not fit; nothing stays behind for an unreadable image.
     """
-    if seed < 0:
-        raise InputError(f"--seed must be at least 0, got {seed}")
-    if lesions is not None and images is None:
-        raise InputError("--lesions marks lesions on images: give --images too")
+    check_source(seed, images=images, lesions=lesions)
     if images is None:
         plan = assign(PHANTOM_READINGS if readings is None else readings, readers)
         makers = phantom_makers(len(plan), PHANTOM_SHAPE)

@@ -21,7 +21,7 @@ from gazekit.shards import fsync_directory
 from gazekit.simulate.dicom_out import window_of
 from gazekit.simulate.files import invented_identities, new_folder, picture_dicom, write_file, write_text
 from gazekit.simulate.parameters import ReaderParameters
-from gazekit.simulate.pictures import folder_makers, phantom_makers, read_marks
+from gazekit.simulate.pictures import check_source, folder_makers, phantom_makers, read_marks
 from gazekit.simulate.reader import SimulatedReading, simulate_reading
 from gazekit.simulate.viewer import Station
 
@@ -140,10 +140,7 @@ def simulate_desk(
     """
     if gaze_files is not None or discarded is not None:
         raise InputError(f"--no-samples and --discarded are not used by --dataset {dataset}; leave them out")
-    if seed < 0:
-        raise InputError(f"--seed must be at least 0, got {seed}")
-    if lesions is not None and images is None:
-        raise InputError("--lesions marks lesions on images: give --images too")
+    check_source(seed, images=images, lesions=lesions)
     several = READERS if readers is None else readers
     if several < 1 or (readings is not None and (readings < several or readings % several)):
         raise InputError(f"--readings must be a multiple of the {several} readers, who all read the same images")

@@ -34,7 +34,7 @@ from gazekit.simulate.egd_files import (
 )
 from gazekit.simulate.files import invented_identities, new_folder, picture_dicom, write_file, write_text
 from gazekit.simulate.parameters import ReaderParameters
-from gazekit.simulate.pictures import Picture, PictureMaker, folder_makers, phantom_makers, read_marks
+from gazekit.simulate.pictures import Picture, PictureMaker, check_source, folder_makers, phantom_makers, read_marks
 from gazekit.simulate.reader import SimulatedReading, simulate_reading
 from gazekit.simulate.reflacx import image_path
 from gazekit.simulate.viewer import Station
@@ -180,12 +180,9 @@ def egd_makers(
     discarded: int | None,
 ) -> list[PictureMaker]:
     """A picture for each image; `InputError` for options that do not fit."""
-    if seed < 0:
-        raise InputError(f"--seed must be at least 0, got {seed}")
+    check_source(seed, images=images, lesions=lesions)
     if readers is not None or discarded is not None:
         raise InputError(f"--readers and --discarded are not for --dataset {dataset}; leave them out")
-    if lesions is not None and images is None:
-        raise InputError("--lesions marks lesions on images: give --images too")
     if images is None:
         makers = phantom_makers(PHANTOM_READINGS if readings is None else max(readings, 0), PHANTOM_SHAPE)
     else:

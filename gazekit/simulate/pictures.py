@@ -87,6 +87,14 @@ def _phantom(rng: np.random.Generator, *, image_shape: tuple[int, int], encoding
     return Picture(drawn.pixels, drawn.anatomy, drawn.lesions, encoding, derivation="Picture: a drawn phantom.")
 
 
+def check_source(seed: int, *, images: object | None, lesions: object | None) -> None:
+    """`InputError` for a seed or marks that no simulator takes."""
+    if seed < 0:
+        raise InputError(f"--seed must be at least 0, got {seed}")
+    if lesions is not None and images is None:
+        raise InputError("--lesions marks lesions on images: give --images too")
+
+
 def folder_makers(
     images: Path, marks: Mapping[str, Marks] | None = None, *, encodings: Sequence[Encoding] = MIXED
 ) -> list[PictureMaker]:
