@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
+from gazekit_cli.console import progress
+from gazekit_cli.scores_summary import show_scores
 
 SHOWN = ("readings", "nss", "auc_judd", "sauc", "cc", "sim", "kl", "ig_uniform_bits", "scanmatch")
 """Scores of each image that fit on a terminal; ``--json`` has them all."""
@@ -57,14 +58,12 @@ def compare(
             found = compare_sides(*sides, map_size=map_size, strict=strict, on_image=advance)
     values: dict[str, Any] = {"images": len(found.scores), "skipped": len(found.skipped), **found.counts}
     rows = [{"image_id": image_id, **scores} for image_id, scores in found.scores.items()]
-    if as_json:
-        failures = [{"image_id": i, "reason": reason, "message": text} for i, reason, text in found.skipped]
-        summary({**values, "mean": found.mean, "failures": failures}, as_json=True, title="compare", table=rows)
-    else:
-        for image_id, reason, text in found.skipped:
-            note(f"skipped {image_id}: {reason}: {text}")
-        values |= {f"mean {name}": "none" if mean is None else mean for name, mean in found.mean.items()}
-        brief = [{name: row[name] for name in ("image_id", *SHOWN) if name in row} for row in rows]
-        summary(values, as_json=False, title="compare", table=brief)
-    if found.skipped:
-        raise typer.Exit(EXIT_SKIPPED)
+    show_scores(
+        values,
+        rows,
+        mean=found.mean,
+        skipped=found.skipped,
+        title="compare",
+        as_json=as_json,
+        shown=("image_id", *SHOWN),
+    )

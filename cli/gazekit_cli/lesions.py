@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
+from gazekit_cli.console import progress
+from gazekit_cli.scores_summary import show_scores
 
 
 def lesions(
@@ -38,13 +39,4 @@ def lesions(
         "without_regions": found.without_regions,
     }
     rows = [{"reading_id": reading_id, **scores} for reading_id, scores in found.scores.items()]
-    if as_json:
-        failures = [{"reading_id": i, "reason": reason, "message": text} for i, reason, text in found.skipped]
-        summary({**values, "mean": found.mean, "failures": failures}, as_json=True, title="lesions", table=rows)
-    else:
-        for reading_id, reason, text in found.skipped:
-            note(f"skipped {reading_id}: {reason}: {text}")
-        values |= {f"mean {name}": "none" if mean is None else mean for name, mean in found.mean.items()}
-        summary(values, as_json=False, title="lesions", table=rows)
-    if found.skipped:
-        raise typer.Exit(EXIT_SKIPPED)
+    show_scores(values, rows, mean=found.mean, skipped=found.skipped, title="lesions", as_json=as_json)

@@ -5,6 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import typer
+
+from gazekit_cli.console import EXIT_INTERRUPTED, EXIT_SKIPPED, note, summary
+from vpmim_cli.scores_table import write_parquet
+
+
+def show_results(results: dict[str, Any] | None, out: Path, *, title: str, as_json: bool) -> None:
+    """The last words of an evaluation, and its exit code: 3 interrupted (None), 1 images were left out."""
+    if results is None:
+        note("interrupted; the same command with --resume goes on")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    write_parquet(out)
+    for line in remarks(results):
+        note(line)
+    summary(headline(results, out), as_json=as_json, title=title, table=rows(results))
+    if results["skipped"]:
+        raise typer.Exit(EXIT_SKIPPED)
+
 
 def remarks(results: dict[str, Any]) -> list[str]:
     """What a reader must know before the figures."""

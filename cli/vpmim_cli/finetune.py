@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_INTERRUPTED, EXIT_SKIPPED, note, summary
+from gazekit_cli.console import note
 from vpmim_cli.counting import counting
 from vpmim_cli.dicom_cache import convert_dicom
-from vpmim_cli.evaluation_summary import headline, remarks, rows
+from vpmim_cli.evaluation_summary import show_results
 
 
 def finetune(
@@ -76,7 +76,6 @@ def finetune(
     from vpmim.evaluation import Task
     from vpmim.finetune import finetune as tune
     from vpmim.recipe import load_recipe
-    from vpmim_cli.scores_table import write_parquet
 
     chosen = load_recipe(recipe, overrides or [])
     task = Task(
@@ -95,12 +94,4 @@ def finetune(
         results = tune(
             source, task, out, chosen, name=Path(recipe).stem, resume=resume, device=device, say=note, progress=advance
         )
-    if results is None:
-        note("interrupted; the same command with --resume goes on")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    write_parquet(out)
-    for line in remarks(results):
-        note(line)
-    summary(headline(results, out), as_json=as_json, title="fine-tuning", table=rows(results))
-    if results["skipped"]:
-        raise typer.Exit(EXIT_SKIPPED)
+    show_results(results, out, title="fine-tuning", as_json=as_json)

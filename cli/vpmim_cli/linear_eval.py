@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_INTERRUPTED, EXIT_SKIPPED, note, summary
+from gazekit_cli.console import note
 from vpmim_cli.counting import counting
 from vpmim_cli.dicom_cache import convert_dicom
-from vpmim_cli.evaluation_summary import headline, remarks, rows
+from vpmim_cli.evaluation_summary import show_results
 
 
 def linear_eval(
@@ -106,7 +106,6 @@ def linear_eval(
     ```
     """
     from vpmim.evaluate import linear_eval as evaluate
-    from vpmim_cli.scores_table import write_parquet
 
     with counting("encoding", "images") as advance:
         results = evaluate(
@@ -132,12 +131,4 @@ def linear_eval(
             say=note,
             progress=advance,
         )
-    if results is None:
-        note("interrupted; the same command with --resume goes on")
-        raise typer.Exit(EXIT_INTERRUPTED)
-    write_parquet(out)
-    for line in remarks(results):
-        note(line)
-    summary(headline(results, out), as_json=as_json, title="linear evaluation", table=rows(results))
-    if results["skipped"]:
-        raise typer.Exit(EXIT_SKIPPED)
+    show_results(results, out, title="linear evaluation", as_json=as_json)
