@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gazekit.cache_files import finished_shard, missing_shards, read_header, row_failures
-from gazekit.sources.fixation_rules import DROPPED
+from gazekit.errors import DROPPED
 
 
 @dataclass(frozen=True)

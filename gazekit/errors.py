@@ -55,6 +55,17 @@ REASONS: dict[str, str] = {
 }
 """Reason code of a skipped record -> what it means."""
 
+DROPPED: dict[str, str] = {
+    "not_a_number": "text where a number belongs",
+    "missing_time": "onset or offset is empty or not finite",
+    "missing_position": "x or y is empty or not finite",
+    "end_before_start": "the end is before the start",
+    "bad_resolution": "pixels per degree are missing, not positive, or absurd",
+    "bad_rectangle": "the shown rectangle is missing or has no area",
+    "duplicate": "an exact repetition of a row before",
+}
+"""Why a row of a fixation table is dropped: code in `Reading.counts` to meaning, in the order of the checks."""
+
 
 class GazekitError(ValueError):
     """Base of the errors gazekit raises on purpose."""

@@ -16,7 +16,7 @@ class EvaluationError(ValueError):
     """An evaluation that cannot be run as asked, or must not be: images are missing."""
 
 
-def refuse_absent(labelled: LabelledImages, places: Sequence[int], allow_missing: bool) -> None:
+def refuse_absent(ids: Sequence[str], places: Sequence[int], allow_missing: bool) -> None:
     """Every image is there; asked before anything is computed.
 
     Raises
@@ -24,15 +24,17 @@ def refuse_absent(labelled: LabelledImages, places: Sequence[int], allow_missing
     EvaluationError
         Images are missing, unless that is allowed.
     """
-    absent = [labelled.ids[place] for place in places]
+    absent = [ids[place] for place in places]
     if absent and not allow_missing:
         raise EvaluationError(
-            f"{len(absent)} of {len(labelled.ids)} images are missing: {some(absent)}; complete the data set, or "
+            f"{len(absent)} of {len(ids)} images are missing: {some(absent)}; complete the data set, or "
             "evaluate without them by --allow-missing"
         )
 
 
-def refuse_failures(labelled: LabelledImages, failures: Sequence[tuple[int, RecordError]], allow_missing: bool) -> None:
+def refuse_failures(
+    dataset: str, ids: Sequence[str], failures: Sequence[tuple[int, RecordError]], allow_missing: bool
+) -> None:
     """Every image could be read.
 
     Raises
@@ -40,12 +42,12 @@ def refuse_failures(labelled: LabelledImages, failures: Sequence[tuple[int, Reco
     EvaluationError
         Images could not, unless that is allowed; none could, in any case.
     """
-    if len(failures) == len(labelled.ids):
-        raise EvaluationError(f"no image of {labelled.dataset} can be read; the first: {failures[0][1]}")
+    if len(failures) == len(ids):
+        raise EvaluationError(f"no image of {dataset} can be read; the first: {failures[0][1]}")
     if failures and not allow_missing:
-        named = [f"{labelled.ids[row]} ({error.reason})" for row, error in failures]
+        named = [f"{ids[row]} ({error.reason})" for row, error in failures]
         raise EvaluationError(
-            f"{len(failures)} of {len(labelled.ids)} images cannot be read: {some(named)}; replace them, or evaluate "
+            f"{len(failures)} of {len(ids)} images cannot be read: {some(named)}; replace them, or evaluate "
             "without them by --allow-missing"
         )
 

@@ -105,6 +105,17 @@ class Task:
         if self.draws < 1:
             raise EvaluationError(f"draws: expected at least 1, got {self.draws}")
 
+    def read(self) -> LabelledImages:
+        """The data set, its split and labels; no image is opened."""
+        split_file = None if self.split_file is None else Path(self.split_file)
+        return read_dataset(
+            self.dataset,
+            tables_folder(self.data, self.labels),
+            split=self.split,
+            split_file=split_file,
+            uncertain=self.uncertain,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
@@ -135,7 +146,7 @@ class Opened:
 
     def readable(self, failures: Sequence[tuple[int, RecordError]]) -> LabelledImages:
         """The images without those that could not be read; `EvaluationError` where that is not allowed."""
-        refuse_failures(self.labelled, failures, self.task.allow_missing)
+        refuse_failures(self.labelled.dataset, self.labelled.ids, failures, self.task.allow_missing)
         return self.labelled.without([row for row, _ in failures])
 
 
@@ -152,13 +163,12 @@ def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
     """
     _check_writable(out)
     place = usable_device(device)
-    given = {"split": task.split, "split_file": task.split_file and Path(task.split_file), "uncertain": task.uncertain}
-    labelled = read_dataset(task.dataset, tables_folder(task.data, task.labels), **given)
+    labelled = task.read()
     pretrained = None if task.pretrain_ids is None else read_ids(Path(task.pretrain_ids))
     encoder = load_encoder(source)
     prepared = preprocessing(source, encoder)
     images, prepared = open_images(labelled.ids, labelled.paths, task.data, prepared, convert=task.convert)
-    refuse_absent(labelled, images.absent(), task.allow_missing)
+    refuse_absent(labelled.ids, images.absent(), task.allow_missing)
     return Opened(
         task=task,
         source=source,

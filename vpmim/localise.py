@@ -20,15 +20,15 @@ import numpy as np
 import torch
 
 from gazekit.cache import PriorCache, open_cache
-from vpmim.audit import EvaluationError
+from gazekit.errors import RecordError
+from vpmim.audit import EvaluationError, refuse_absent, refuse_failures
 from vpmim.checkpoint import newest_checkpoint, write_file
-from vpmim.datasets import read_dataset
-from vpmim.datasets.labelled import Box, some
+from vpmim.datasets.labelled import Box
 from vpmim.encoder import Encoder
 from vpmim.evaluation import Task
 from vpmim.export import load_encoder
 from vpmim.features import preprocessing, resample_square, versions, weights_fingerprint
-from vpmim.image_source import CachedImages, ImageSource, is_cache, open_images, tables_folder
+from vpmim.image_source import CachedImages, ImageSource, is_cache, open_images
 from vpmim.model import build_model
 from vpmim.prior import grid_edges, original_boxes, otsu_threshold, patch_mass
 from vpmim.process import usable_device
@@ -111,8 +111,7 @@ def localise(
         prepared = replace(prepared, stored_size=cache.image_size)
         targets_of = partial(_gaze_targets, cache, encoder.grid)
     else:
-        given = {"split": task.split, "split_file": task.split_file and Path(task.split_file)}
-        labelled = read_dataset(task.dataset, tables_folder(task.data, task.labels), **given)
+        labelled = task.read()
         rows = [row for row, name in enumerate(labelled.ids) if name in labelled.boxes]
         if not rows:
             raise EvaluationError(f"{task.dataset}: no image has a box; chestxray14, rsna and vindr publish boxes")
@@ -121,14 +120,13 @@ def localise(
         paths = [labelled.paths[row] for row in rows]
         images, prepared = open_images(ids, paths, task.data, prepared, convert=task.convert)
         targets_of = partial(_box_targets, [labelled.boxes[name] for name in ids], prepared.stored_size, encoder.grid)
-    if (absent := images.absent()) and not task.allow_missing:
-        raise EvaluationError(f"{len(absent)} of {len(ids)} images are missing, first {ids[absent[0]]}")
+    refuse_absent(ids, images.absent(), task.allow_missing)
 
     found: list[Found] = []
-    failures: list[str] = []
+    failures: list[tuple[int, RecordError]] = []
     done = 0
     for batch in images.batches(prepared.stored_size, device=place):
-        failures += [f"{ids[row]} ({error.reason})" for row, error in batch.failures]
+        failures += batch.failures
         with torch.inference_mode():
             grey_BHW = resample_square(torch.from_numpy(batch.squares).to(place), encoder.spec.input_size)
             values = {name: function(grey_BHW).float().cpu().numpy() for name, function in maps.items()}
@@ -143,8 +141,7 @@ def localise(
         done += len(batch.index) + len(batch.failures)
         if progress is not None:
             progress(done, len(ids))
-    if failures and not task.allow_missing:
-        raise EvaluationError(f"{len(failures)} of {len(ids)} images cannot be read: {some(failures)}")
+    refuse_failures(task.dataset, ids, failures, task.allow_missing)
     if not found:
         raise EvaluationError(f"{task.data}: nothing to localise: no target covers some patches and leaves others")
     record = {
@@ -153,7 +150,7 @@ def localise(
         "images": len(ids) - len(failures),
         "targets": len(found),
         "grid": list(encoder.grid),
-        "skipped": failures,
+        "skipped": [f"{ids[row]} ({error.reason})" for row, error in failures],
         **_figures(found, [*maps, CENTRE], draws=task.draws),
         "encoder": {"name": source.name, "spec": asdict(encoder.spec), "weights_sha256": weights_fingerprint(encoder)},
         "versions": versions(),

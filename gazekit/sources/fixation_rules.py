@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gazekit.errors import EmptyGazeError, InputError
+from gazekit.errors import DROPPED, EmptyGazeError, InputError
 from gazekit.reading import FIXATION_COLUMNS, OPTIONAL_COLUMNS, POSITION, PX_PER_DEG, SHOWN, TIMES
 
 if TYPE_CHECKING:
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Columns = Mapping[str, NDArray[np.float64]]
-
-DROPPED: dict[str, str] = {
-    "not_a_number": "text where a number belongs",
-    "missing_time": "onset or offset is empty or not finite",
-    "missing_position": "x or y is empty or not finite",
-    "end_before_start": "the end is before the start",
-    "bad_resolution": "pixels per degree are missing, not positive, or absurd",
-    "bad_rectangle": "the shown rectangle is missing or has no area",
-    "duplicate": "an exact repetition of a row before",
-}
-"""Why a row of a fixation table is dropped: code in `Reading.counts` to meaning, in the order of the checks."""
 
 MIN_PX_PER_DEG = 0.5
 """Fewer image pixels a degree are absurd, as is a degree that spans more than the image."""
