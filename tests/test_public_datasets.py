@@ -398,6 +398,17 @@ def test_a_bad_split_file_is_refused(tmp_path, content, words):
         read_split_file(tmp_path / "split.csv")
 
 
+def test_images_that_no_list_names_are_left_out_and_counted_in_every_data_set(tmp_path):
+    root = vindr(tmp_path / "vindr")
+    file = tmp_path / "mine.csv"
+    file.write_text("image,split\n99img0,train\n99img1,val\n99test0,test\n")
+    data = read_dataset("vindr", root, split="file", split_file=file)
+    assert data.ids == ("99img0", "99img1", "99test0")
+    assert data.labels.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert list(data.boxes) == ["99test0"]
+    assert "7 images of the table are in no list and are left out" in data.notes
+
+
 def test_a_folder_of_lists_needs_one_list_a_part(tmp_path):
     (tmp_path / "train_list.txt").write_text("a.png\n")
     (tmp_path / "train_val_list.txt").write_text("a.png\nb.png\n")

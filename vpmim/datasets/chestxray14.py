@@ -96,29 +96,23 @@ def read_chestxray14(
     ids = table.unique_names("Image Index")
     patients = table.names("Patient ID")
     parts, name, notes = _parts(root, ids, patients, split, split_file, seed)
-    rows = [row for row, part in enumerate(parts) if part]
-    if len(rows) < len(ids):
-        notes.append(f"{len(ids) - len(rows)} images of the table are in no list and are left out")
-    labels = _labels(table)
     where = _image_files(root)
-    kept = [ids[row] for row in rows]
-    attributes = {
-        "sex": table.column("Patient Gender"),
-        "age": [_age(cell) for cell in table.column("Patient Age")],
-        "view": table.column("View Position"),
-    }
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="chestxray14",
         split=name,
-        paths=tuple(where.get(image, root / "images" / image) for image in kept),
-        ids=tuple(kept),
-        patients=tuple(patients[row] for row in rows),
-        labels=labels[rows],
+        paths=[where.get(image, root / "images" / image) for image in ids],
+        ids=ids,
+        patients=patients,
+        labels=_labels(table),
         classes=CLASSES,
-        parts=tuple(parts[row] for row in rows),
-        notes=tuple(notes),
-        attributes={name: tuple(values[row] for row in rows) for name, values in attributes.items()},
-        boxes=_boxes(root / BOXES, frozenset(kept)),
+        parts=parts,
+        notes=notes,
+        attributes={
+            "sex": table.column("Patient Gender"),
+            "age": [_age(cell) for cell in table.column("Patient Age")],
+            "view": table.column("View Position"),
+        },
+        boxes=_boxes(root / BOXES, frozenset(ids)),
     )
 
 

@@ -78,18 +78,17 @@ def read_chexpert(
     else:
         parts, name = chosen_split(split, ids, patients, split_file=split_file, published={}, seed=seed)
         name = f"frontal, {name}"
-    used = [row for row, part in enumerate(parts) if part]
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="chexpert",
         split=name,
-        paths=tuple(root / ids[row] for row in used),
-        ids=tuple(ids[row] for row in used),
-        patients=tuple(patients[row] for row in used),
-        labels=np.concatenate(labels)[used],
+        paths=[root / image for image in ids],
+        ids=ids,
+        patients=patients,
+        labels=np.concatenate(labels),
         classes=CLASSES,
-        parts=tuple(parts[row] for row in used),
+        parts=parts,
         notes=(f"labels -1 (uncertain) by the policy {uncertain!r}, blanks 0",),
-        attributes={name: tuple(values[row] for row in used) for name, values in attributes.items()},
+        attributes=attributes,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +82,34 @@ class LabelledImages:
     notes: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     boxes: Mapping[str, tuple[Box, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def listed(
+        cls, *, parts: Sequence[str], boxes: Mapping[str, tuple[Box, ...]] | None = None, **fields: Any
+    ) -> LabelledImages:
+        """Of everything that a table holds, the images that a split lists.
+
+        Parameters
+        ----------
+        parts : part of each image, "" for one that is in no list; a note counts those
+        boxes : of any images; those that are not listed are left out
+        **fields : the other attributes, of every image of the table
+        """
+        rows = [row for row, part in enumerate(parts) if part]
+        notes = tuple(fields.pop("notes", ()))
+        if len(rows) < len(parts):
+            notes += (f"{len(parts) - len(rows)} images of the table are in no list and are left out",)
+        attributes = fields.pop("attributes", {})
+        labels = np.asarray(fields.pop("labels"), np.float64)[rows]
+        taken = {name: tuple(fields[name][row] for row in rows) for name in ("paths", "ids", "patients")}
+        return cls(
+            **(fields | taken),
+            labels=labels,
+            parts=tuple(parts[row] for row in rows),
+            notes=notes,
+            attributes={name: tuple(values[row] for row in rows) for name, values in attributes.items()},
+            boxes={name: boxes[name] for name in taken["ids"] if name in boxes} if boxes else {},
+        )
 
     def __post_init__(self) -> None:
         count = len(self.ids)

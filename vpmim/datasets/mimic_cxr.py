@@ -92,21 +92,20 @@ def read_mimic_cxr(
             seed=seed,
         )
         name = f"frontal, {name}"
-    used = [row for row, part in zip(labelled, parts, strict=True) if part]
     notes = [f"labels -1 (uncertain) by the policy {uncertain!r}, blanks 0"]
     if len(labelled) < len(frontal):
         notes.append(f"{len(frontal) - len(labelled)} frontal images of studies without labels are left out")
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="mimic",
         split=name,
-        paths=tuple(root / _path(subjects[row], studies[row], ids[row]) for row in used),
-        ids=tuple(ids[row] for row in used),
-        patients=tuple(subjects[row] for row in used),
-        labels=labels_with_uncertain(reports, CLASSES, [report[studies[row]] for row in used], policy=uncertain),
+        paths=[root / _path(subjects[row], studies[row], ids[row]) for row in labelled],
+        ids=[ids[row] for row in labelled],
+        patients=[subjects[row] for row in labelled],
+        labels=labels_with_uncertain(reports, CLASSES, [report[studies[row]] for row in labelled], policy=uncertain),
         classes=CLASSES,
-        parts=tuple(part for part in parts if part),
-        notes=tuple(notes),
-        attributes={"view": tuple(view[ids[row]] for row in used)},
+        parts=parts,
+        notes=notes,
+        attributes={"view": [view[ids[row]] for row in labelled]},
     )
 
 

@@ -81,22 +81,18 @@ def read_rsna(root: Path, *, split: str = "mgca", split_file: Path | None = None
         parts, name = chosen_split(
             split, ids, ids, split_file=split_file, published=PUBLISHED, seed=seed, manner="image-wise"
         )
-    used = [row for row, part in enumerate(parts) if part]
-    if len(used) < len(ids):
-        notes.append(f"{len(ids) - len(used)} images are in no list and are left out")
-    kept = tuple(ids[row] for row in used)
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="rsna",
         split=name,
-        paths=tuple(_path(root, image) for image in kept),
-        ids=kept,
-        patients=kept,
-        labels=np.array([[target[image]] for image in kept]),
+        paths=[_path(root, image) for image in ids],
+        ids=ids,
+        patients=ids,
+        labels=[[target[image]] for image in ids],
         classes=CLASSES,
-        parts=tuple(parts[row] for row in used),
-        notes=tuple(notes),
-        attributes={"class": tuple(detail.get(image, "") for image in kept)} if detail else {},
-        boxes={image: boxes[image] for image in kept if image in boxes},
+        parts=parts,
+        notes=notes,
+        attributes={"class": [detail.get(image, "") for image in ids]} if detail else {},
+        boxes=boxes,
     )
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-
 from vpmim.datasets.label_table import read_label_table
 from vpmim.datasets.labelled import DatasetError, LabelledImages
 from vpmim.datasets.splits import chosen_split
@@ -62,16 +60,15 @@ def read_siim(root: Path, *, split: str = "own", split_file: Path | None = None,
             raise DatasetError(f"{table.name}, line {line}: {image} has a mask in one row and -1 in another")
     ids = sorted(positive)
     parts, name = chosen_split(split, ids, ids, split_file=split_file, published={}, seed=seed, manner="image-wise")
-    kept = tuple(image for image, part in zip(ids, parts, strict=True) if part)
     where = {path.stem: path for path in (root / IMAGES).glob("*/*/*.dcm")}
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="siim",
         split=name,
-        paths=tuple(where.get(image, root / IMAGES / f"{image}.dcm") for image in kept),
-        ids=kept,
-        patients=kept,
-        labels=np.array([[float(positive[image])] for image in kept]),
+        paths=[where.get(image, root / IMAGES / f"{image}.dcm") for image in ids],
+        ids=ids,
+        patients=ids,
+        labels=[[positive[image]] for image in ids],
         classes=CLASSES,
-        parts=tuple(part for part in parts if part),
+        parts=parts,
         notes=("patients are not named: each image counts as a patient",),
     )

@@ -68,22 +68,20 @@ def read_vindr(root: Path, *, split: str = "official", split_file: Path | None =
         name = f"official test images; {name}"
     else:
         parts, name = chosen_split(split, ids, ids, split_file=split_file, published={}, seed=seed, manner="image-wise")
-    used = [row for row, part in enumerate(parts) if part]
-    kept = tuple(ids[row] for row in used)
-    return LabelledImages(
+    return LabelledImages.listed(
         dataset="vindr",
         split=name,
-        paths=tuple(root / given[row] / f"{ids[row]}.dicom" for row in used),
-        ids=kept,
-        patients=kept,
-        labels=np.concatenate(labels)[used],
+        paths=[root / part / f"{image}.dicom" for part, image in zip(given, ids, strict=True)],
+        ids=ids,
+        patients=ids,
+        labels=np.concatenate(labels),
         classes=classes,
-        parts=tuple(parts[row] for row in used),
+        parts=parts,
         notes=(
             "patients are not named: each image counts as a patient",
             "training labels by the majority of three radiologists, test labels by the panel",
         ),
-        boxes={image: boxes[image] for image in kept if image in boxes},
+        boxes=boxes,
     )
 
 
