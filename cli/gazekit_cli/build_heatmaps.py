@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,8 +122,7 @@ def build_heatmaps(
         task_index, task_count = array_task(os.environ, task_index, task_count)
     if task_index is not None and task_count is not None:
         note(f"note: this is task {task_index} of {task_count}, counted from 0")
-    with ExitStack() as stack:
-        advance: list[Callable[[int], None]] = []
+    with progress("building", None, "rows") as advance:
         done = build(
             readings,
             images or root,
@@ -137,7 +134,7 @@ def build_heatmaps(
             task_index=task_index,
             task_count=task_count,
             strict=strict,
-            on_plan=lambda total: advance.append(stack.enter_context(progress("building", total, "rows"))),
-            on_row=lambda done: advance[0](done),
+            on_plan=lambda total: advance(0, total),
+            on_row=advance,
         )
     show_build(done, title="build-heatmaps", as_json=as_json)

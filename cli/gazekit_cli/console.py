@@ -10,19 +10,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -37,11 +31,13 @@ EXIT_SYSTEM = 4
 
 _TYPER_INTERRUPTED = 130  # what newer versions of typer make of KeyboardInterrupt; older ones raise Abort
 
-PLAIN_RATE_AFTER_S = 2.0  # before that a line says only how far a command has come
+PACE_AFTER_S = 2.0  # before that a bar or a line says only how far a command has come
 
 _PIPED_WIDTH = 10_000  # into a file or a pipe each row is one line, whole, for other programs to search
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_bars: list[Progress] = []  # those on the terminal, the innermost last
 
 
 def make_app(name: str, help_text: str) -> typer.Typer:
@@ -134,46 +130,116 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     err.print(f"warning: {' '.join(str(message).split())}", style="yellow", markup=False)
 
 
+class Advance(Protocol):
+    """Told how many items are done, and how many there are in all where that was not known before."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None: ...
+
+
 @contextmanager
-def progress(label: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int | None = None, unit: str = "", *, then: str = "") -> Iterator[Advance]:
     """A progress bar with rate and time left on a terminal; elsewhere one plain line at each tenth of the way.
 
-    Yields a function that takes the number of items done so far.
+    Until the total is known the bar only moves and tells the time, and plain output says nothing.
+
+    Parameters
+    ----------
+    label, unit : str
+        What is done, with what.
+    total : int, optional
+        Known from the beginning.
+    then : str
+        What the command still does when all items are done, if that may take long.
     """
-    started = time.perf_counter()
-    if err.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=err, transient=True) as bar:
-            task = bar.add_task(label, total=total, rate="")
-            yield lambda done: bar.update(task, completed=done, rate=_rate(done, time.perf_counter() - started))
-        return
+    with _bar(label) if err.is_terminal else _lines(label) as show:
+        yield _counting(show, total, unit, then, started=time.perf_counter())
+
+
+_Show = Callable[[int, int | None, str, str], None]
+"""Told items done, items in all, both in words, and the pace in words; or, without a total, what goes on now."""
+
+
+def _counting(show: _Show, total: int | None, unit: str, then: str, *, started: float) -> Advance:
+    """Turn reports of items done into words and a pace."""
+    known = total
+    first: tuple[int, float] | None = None
+
+    def advance(done: int, total: int | None = None, /) -> None:
+        nonlocal known, first
+        known = known if total is None else total
+        if not known:
+            return
+        now = time.perf_counter()
+        pace = _pace(first, done, known, now) if now - started > PACE_AFTER_S else ""
+        first = (done, now) if first is None and done else first
+        show(done, known, f"{done}/{known} {unit}".rstrip(), pace)
+        if then and done >= known:
+            show(done, None, then, "")
+
+    if total is not None:
+        show(0, total, f"0/{total} {unit}".rstrip(), "")
+    return advance
+
+
+def _pace(first: tuple[int, float] | None, done: int, total: int, now: float) -> str:
+    """``3.2/s, 40 s left``, from the second report on: work before the first one, or before a resume, is no part."""
+    if first is None or not first[0] < done < total or now <= first[1]:
+        return ""
+    rate = (done - first[0]) / (now - first[1])
+    speed = f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s" if rate >= 0.1 else f"{1 / rate:.3g} s each"
+    return f"{speed}, {_span((total - done) / rate)} left"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else str(timedelta(seconds=round(seconds)))
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[_Show]:
+    """A bar on the terminal; a bar that is there already steps aside meanwhile."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
+    for outer in _bars[-1:]:
+        outer.stop()
+    with Progress(*columns, console=err, transient=True) as bar:
+        _bars.append(bar)
+        task = bar.add_task(label, total=None, count="", pace="")
+
+        def show(done: int, total: int | None, words: str, pace: str) -> None:
+            nonlocal task
+            if total is None:
+                bar.remove_task(task)  # a total cannot be taken back
+                task = bar.add_task(words, total=None, count="", pace="")
+            else:
+                bar.update(task, description=label, completed=done, total=total, count=words, pace=pace)
+
+        try:
+            yield show
+        finally:
+            _bars.pop()
+    for outer in _bars[-1:]:
+        outer.start()
+
+
+@contextmanager
+def _lines(label: str) -> Iterator[_Show]:
+    """Plain lines: one at each tenth of the way, and one for what comes after."""
     last_tenth = -1
 
-    def plain(done: int) -> None:
+    def show(done: int, total: int | None, words: str, pace: str) -> None:
         nonlocal last_tenth
-        if not total:
-            return
-        tenth = 10 * done // total
-        if tenth > last_tenth:
+        if total is None:
+            note(words)
+        elif done and (tenth := 10 * done // total) > last_tenth:
             last_tenth = tenth
-            spent = time.perf_counter() - started
-            left = f", {_rate(done, spent)}, {spent * (total - done) / done:.0f} s left" if 0 < done < total else ""
-            note(f"{label}: {done}/{total} {unit}".rstrip() + (left if spent > PLAIN_RATE_AFTER_S else ""))
+            note(f"{label}: {words}" + (f", {pace}" if pace else ""))
 
-    yield plain
-
-
-def _rate(done: int, seconds: float) -> str:
-    return f"{done / seconds:.3g}/s" if done and seconds > 0 else ""
+    yield show
 
 
 def summary(values: Mapping[str, Any], *, as_json: bool, title: str, table: Sequence[Mapping[str, Any]] = ()) -> None:

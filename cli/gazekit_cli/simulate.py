@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -76,8 +74,7 @@ def simulate(
 
     if dataset not in SIMULATORS:
         raise InputError(f"--dataset must be one of {', '.join(SIMULATORS)}, got {dataset!r}")
-    with ExitStack() as stack:
-        advance: list[Callable[[int], None]] = []
+    with progress("simulating", None, "images") as advance:
         written = SIMULATORS[dataset](
             out,
             images=images,
@@ -90,7 +87,7 @@ def simulate(
             parameters=ReaderParameters(
                 duration_s=duration, lesion_dwell=dwell, miss_rate=misses, calibration_error_dva=offset
             ),
-            on_plan=lambda total: advance.append(stack.enter_context(progress("simulating", total, "images"))),
-            on_image=lambda done: advance[0](done),
+            on_plan=lambda total: advance(0, total),
+            on_image=advance,
         )
     summary(asdict(written), as_json=as_json, title="simulated")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, summary
+from gazekit_cli.console import EXIT_SKIPPED, progress, summary
 
 
 def doctor(
@@ -25,7 +25,8 @@ def doctor(
     """
     from vpmim.doctor import examine
 
-    findings = examine()
+    with progress("importing torch and looking at the devices"):
+        findings = examine()
     count = {status: sum(finding.status == status for finding in findings) for status in ("ok", "warn", "fail")}
     summary(count, as_json=as_json, title="doctor", table=[asdict(finding) for finding in findings])
     if count["fail"]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -64,14 +63,7 @@ def train(
         forecast = forecast_training(data, out, chosen, resume=resume, strict=strict)
         summary(asdict(forecast), as_json=as_json, title="train, not run")
         return
-    with ExitStack() as stack:
-        bar: list[Callable[[int], None]] = []
-
-        def on_step(step: int, steps: int) -> None:
-            if not bar:
-                bar.append(stack.enter_context(progress("training", steps, "steps")))
-            bar[0](step)
-
+    with progress("training", None, "steps") if speaks() else nullcontext(lambda *_: None) as on_step:
         done = train_run(data, out, chosen, resume=resume, device=device, strict=strict, say=note, on_step=on_step)
     if speaks():
         summary(asdict(done), as_json=as_json, title=f"Run {done.run}")
