@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def seal(header: dict[str, Any]) -> bytes:
     return to_json(content | {"checksum": hashlib.sha256(to_json(content)).hexdigest()}, indent=1)
 
 
-def damage(root: Path) -> list[str]:
+def damage(root: Path, *, on_shard: Callable[[int, int], None] = lambda done, total: None) -> list[str]:
     """What is wrong with a cache.
 
     ``cache.json`` holds its own checksum and those of the manifest, the list of failures and each
@@ -37,6 +37,8 @@ def damage(root: Path) -> list[str]:
     ----------
     root : Path
         The cache's directory.
+    on_shard : callable
+        Told the number of shards read so far, and of all.
 
     Returns
     -------
@@ -50,10 +52,10 @@ def damage(root: Path) -> list[str]:
     """
     if not os.path.lexists(root / HEADER_FILE):
         read_header(root)  # says what is there instead
-    return list(_damage(root))
+    return list(_damage(root, on_shard))
 
 
-def _damage(root: Path) -> Iterator[str]:
+def _damage(root: Path, on_shard: Callable[[int, int], None]) -> Iterator[str]:
     try:
         header = read_header(root)
     except CacheError as error:
@@ -68,8 +70,9 @@ def _damage(root: Path) -> Iterator[str]:
     for name in (MANIFEST_FILE, FAILURES_FILE):
         yield from _differs(root, name, header["files"][name]["sha256"])
     shards = {shard["name"]: shard["sha256"] for shard in header["shards"]}
-    for name, sha256 in shards.items():
+    for done, (name, sha256) in enumerate(shards.items(), start=1):
         yield from _shard_damage(root, f"{SHARDS}/{name}", sha256)
+        on_shard(done, len(shards))
     for path in sorted((root / SHARDS).glob("*")):
         if path.name not in shards:
             yield f"{SHARDS}/{path.name}: not part of the cache"

@@ -89,6 +89,7 @@ def linear_eval(
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any] | None:
     """Evaluate an encoder by a linear probe and write ``results.json`` and ``scores.npz``.
 
@@ -114,6 +115,7 @@ def linear_eval(
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     say : gets a line an epoch, of a recipe
     progress : called with images done and images in all
+    on_epoch : called with epochs done and epochs in all, of a recipe
 
     Returns
     -------
@@ -150,8 +152,8 @@ def linear_eval(
             raise EvaluationError("controls belong to the protocol cached")
         from vpmim.finetune import trained_probe
 
-        options = {"features": features, "resume": resume, "device": device, "say": say, "progress": progress}
-        return trained_probe(source, task, out, protocol, seeds=seeds, **options)
+        options = {"features": features, "resume": resume, "device": device, "say": say}
+        return trained_probe(source, task, out, protocol, seeds=seeds, progress=progress, on_epoch=on_epoch, **options)
     features = features or "cls"
     opened = open_task(Path(source), task, Path(out), device=device)
 

@@ -56,6 +56,7 @@ def finetune(
     device: str = "auto",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any] | None:
     """Train a classifier for each seed of a recipe, choose its epoch on validation, and score the test images once.
 
@@ -70,6 +71,7 @@ def finetune(
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     say : gets a line an epoch
     progress : called with images read and images in all
+    on_epoch : called with epochs done and epochs in all, of all seeds
 
     Returns
     -------
@@ -103,7 +105,7 @@ def finetune(
                 seed=seed,
                 device=opened.place,
                 folder=_seed_folder(out, seed),
-                on_epoch=lambda figures, seed=seed: _tell(out, seed, figures, say),
+                on_epoch=lambda figures, seed=seed: _tell(out, recipe, seed, figures, say, on_epoch),
                 stop=stop.is_set,
             )
             if fitted is None:
@@ -229,7 +231,14 @@ def _seed_folder(out: Path, seed: int) -> Path:
     return folder
 
 
-def _tell(out: Path, seed: int, figures: dict[str, float], say: Callable[[str], None]) -> None:
+def _tell(
+    out: Path,
+    recipe: Recipe,
+    seed: int,
+    figures: dict[str, float],
+    say: Callable[[str], None],
+    on_epoch: Callable[[int, int], None],
+) -> None:
     """One line of ``metrics.jsonl`` an epoch, in place of those that a killed run wrote ahead of its checkpoint."""
     path = out / METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -240,6 +249,8 @@ def _tell(out: Path, seed: int, figures: dict[str, float], say: Callable[[str], 
         f"seed {seed}, epoch {figures['epoch']:.0f}: loss {figures['loss']:.4f}, validation loss "
         f"{figures['val_loss']:.4f}, AUC {100 * figures['val_auc']:.2f}"
     )
+    before = recipe.seeds.index(seed) * recipe.epochs
+    on_epoch(before + int(figures["epoch"]), len(recipe.seeds) * recipe.epochs)
 
 
 def _write_classifier(out: Path, fitted: Fitted, classes: Sequence[str], recipe: Recipe, opened: Opened) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gazekit_cli.build_summary import show_build
-from gazekit_cli.console import EXIT_SKIPPED, note
+from gazekit_cli.console import EXIT_SKIPPED, note, progress
 
 
 def finalize(
@@ -28,7 +28,8 @@ def finalize(
     """
     from gazekit.build import finalize as join
 
-    result = join(out)
+    with progress("joining the shards"):
+        result = join(out)
     for name in result.missing_shards:
         note(f"missing: shard {name}; run its task (shard number modulo the number of tasks) again")
     show_build(result, title="finalize", as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, note, summary
+from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
 from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_screen
 
 
@@ -92,15 +92,17 @@ def fixations(
         "edge_factor": edge_factor,
         "peak_factor": peak_factor,
     }
-    found = detect_recorded(
-        source,
-        format_,
-        images=images,
-        spec=spec,
-        screen=parse_screen(screen_px, screen_mm, distance_mm),
-        algorithm=algorithm,
-        thresholds={name: value for name, value in options.items() if value is not None},
-    )
+    with progress("detecting", None, "readings") as advance:
+        found = detect_recorded(
+            source,
+            format_,
+            images=images,
+            spec=spec,
+            screen=parse_screen(screen_px, screen_mm, distance_mm),
+            algorithm=algorithm,
+            thresholds={name: value for name, value in options.items() if value is not None},
+            on_reading=advance,
+        )
     write_fixations(found.fixations, out)
     for line in (*found.notes, *(f"{name}: {error.reason}: {error}" for name, error in found.failures.items())):
         note(f"note: {line}")

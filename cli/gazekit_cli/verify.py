@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import EXIT_SKIPPED, note, summary
+from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
 
 
 def verify(
@@ -24,7 +24,8 @@ def verify(
     """
     from gazekit.verify import damage
 
-    problems = damage(cache)
+    with progress("hashing", None, "shards") as advance:
+        problems = damage(cache, on_shard=advance)
     state = "damaged" if problems else "intact"
     values = {"cache": str(cache), "state": state, "damaged": problems if as_json else len(problems)}
     summary(values, as_json=as_json, title="verify", table=() if as_json else [{"damaged": p} for p in problems])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import note, summary
+from gazekit_cli.console import note, progress, summary
 
 
 def bench(
@@ -47,15 +47,25 @@ def bench(
     from vpmim.config import load_config
 
     chosen = {name: load_config(name, overrides or []) for name in configs or ["vp_mim", "mae"]}
-    done = run_bench(
-        chosen,
-        device=device,
-        images=images,
-        steps=steps,
-        rounds=rounds,
-        plain=plain,
-        peak_tflops=peak_tflops,
-        say=note,
-    )
+    parts = len(chosen) * (2 if plain else 1)
+    begun = 0
+    with progress("measuring", None, "forms") as advance:
+
+        def say(line: str) -> None:
+            nonlocal begun
+            note(line)
+            advance(begun, parts)
+            begun += 1
+
+        done = run_bench(
+            chosen,
+            device=device,
+            images=images,
+            steps=steps,
+            rounds=rounds,
+            plain=plain,
+            peak_tflops=peak_tflops,
+            say=say,
+        )
     values, rows = summary_values(done)
     summary(values, as_json=as_json, title="bench", table=rows)

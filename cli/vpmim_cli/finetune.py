@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gazekit_cli.console import note
-from vpmim_cli.counting import counting
+from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
 from vpmim_cli.evaluation_summary import show_results
 
@@ -90,8 +90,17 @@ def finetune(
         pretrain_ids=pretrain_ids,
         convert=partial(convert_dicom, cache=cache or out / "images"),
     )
-    with counting("reading", "images") as advance:
+    with in_turn(("reading", "images", ""), ("training", "epochs", "scoring")) as (read, trained):
         results = tune(
-            source, task, out, chosen, name=Path(recipe).stem, resume=resume, device=device, say=note, progress=advance
+            source,
+            task,
+            out,
+            chosen,
+            name=Path(recipe).stem,
+            resume=resume,
+            device=device,
+            say=note,
+            progress=read,
+            on_epoch=trained,
         )
     show_results(results, out, title="fine-tuning", as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gazekit_cli.console import note
-from vpmim_cli.counting import counting
+from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
 from vpmim_cli.evaluation_summary import show_results
 
@@ -107,7 +107,8 @@ def linear_eval(
     """
     from vpmim.evaluate import linear_eval as evaluate
 
-    with counting("encoding", "images") as advance:
+    after = "fitting and scoring" if protocol == "cached" else ""
+    with in_turn(("encoding", "images", after), ("training", "epochs", "scoring")) as (encoded, trained):
         results = evaluate(
             source,
             data=data,
@@ -129,6 +130,7 @@ def linear_eval(
             resume=resume,
             device=device,
             say=note,
-            progress=advance,
+            progress=encoded,
+            on_epoch=trained,
         )
     show_results(results, out, title="linear evaluation", as_json=as_json)

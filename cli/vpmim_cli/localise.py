@@ -63,7 +63,7 @@ def localise(
         allow_missing=allow_missing,
         convert=partial(convert_dicom, cache=cache or out / "images"),
     )
-    with counting("encoding", "images") as advance:
+    with counting("encoding", "images", then="scoring") as advance:
         results = measure(source, task, out, device=device, progress=advance)
     for name in results["skipped"]:
         note(f"skipped: {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ def detect_recorded(
     screen: Screen | None = None,
     algorithm: str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    on_reading: Callable[[int, int], None] = lambda done, total: None,
 ) -> RecordedFixations:
     """Detect the fixations of every trial of a recording, or of a folder of them.
 
@@ -65,6 +66,8 @@ def detect_recorded(
         As in `gazekit.sources.open_source`.
     algorithm, thresholds
         As in `gazekit.detect_fixations`. Default: those of the spec's ``[events]``, else "adaptive" with its own.
+    on_reading : callable
+        Told the number of readings done so far, and of all.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def detect_recorded(
         events = Events("detect", algorithm, thresholds or {})
     readings = open_source(format_, source, images=images, spec=replace(said, events=events), screen=screen)
     tables, failures, notes, samples = [], {}, list(readings.notes), 0
-    for entry in readings.entries:
+    for done, entry in enumerate(readings.entries, start=1):
+        on_reading(done, len(readings.entries))
         try:
             reading = readings.load(entry)
             samples += len(reading.samples())
