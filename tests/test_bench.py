@@ -120,7 +120,7 @@ def test_random_data_is_what_training_sees() -> None:
     samples = data.gather([0, 4])
     assert samples.image_BSS.shape == (2, 128, 128)
     assert samples.gaussians_BF9.shape == (2, 60, 9)
-    assert bool(samples.has_gaze_B.all())
+    assert bool((samples.confidence_B > 0).all())
     streamed = random_data(small("vp_mim", "data.residency=stream"), 5, torch.device("cpu"))
     assert streamed.image_NSS is None
     assert torch.equal(streamed.gather([0, 4]).image_BSS, samples.image_BSS)

@@ -40,7 +40,7 @@ def test_samples_are_the_rows_of_the_cache(cache):
     opened = open_cache(cache)
     samples = data.gather([9, 0, 11])
     assert samples.index_B.tolist() == [9, 0, 11]
-    assert samples.has_gaze_B.tolist() == [True, True, False]
+    assert (samples.confidence_B > 0).tolist() == [True, True, False]
     assert data.ids == opened.ids
     for row, place in enumerate([9, 0, 11]):
         record = opened[place]
@@ -94,7 +94,7 @@ def test_streamed_batches_equal_resident_ones(cache, tmp_path):
     options = {"seed": 0, "batch_size": 4}
     for (step, one), (other_step, other) in zip(*(s.batches(schedule, **options) for s in sets), strict=True):
         assert step == other_step
-        for name in ("image_BSS", "gaussians_BF9", "tau_B", "valid_B4", "index_B", "frame_B6", "has_gaze_B"):
+        for name in ("image_BSS", "gaussians_BF9", "tau_B", "valid_B4", "index_B", "frame_B6", "confidence_B"):
             assert torch.equal(getattr(one, name), getattr(other, name))
     assert torch.equal(sets[0].gather([16, 3]).image_BSS, sets[1].gather([16, 3]).image_BSS)
 
@@ -127,7 +127,7 @@ def test_caches_and_folders_are_mixed_and_count_on(cache, tmp_path):
     assert data.ids[5:17] == open_cache(cache).ids
     samples = data.gather(range(21))
     assert samples.image_BSS.shape == (21, 64, 64)  # the folder's images take the caches' size
-    assert samples.has_gaze_B.tolist() == [False] * 5 + [True] * 10 + [False] * 2 + [True] * 4
+    assert (samples.confidence_B > 0).tolist() == [False] * 5 + [True] * 10 + [False] * 2 + [True] * 4
 
 
 def test_a_folder_alone_is_stored_a_seventh_larger_than_the_input(tmp_path):
@@ -135,7 +135,7 @@ def test_a_folder_alone_is_stored_a_seventh_larger_than_the_input(tmp_path):
     config = load_config("localmim", ["data.input_size=56"])
     data = load_data([folder], config, device=CPU)
     assert data.gather([0]).image_BSS.shape == (1, 64, 64)
-    assert not data.gather([0, 1, 2]).has_gaze_B.any()
+    assert not data.gather([0, 1, 2]).confidence_B.any()
 
 
 def test_unreadable_files_of_a_folder_are_counted_with_their_reason(tmp_path):

@@ -78,7 +78,7 @@ def test_cxr_mim_loss_equals_an_independent_one() -> None:
     config = tiny_config("cxr_mim", EVEN)
     model, samples = build_model(config), batch([True] * 4)
     step = reconstruct(model, samples, config, progress=0.5, epoch=0)
-    assert bool(step.crops.has_gaze_B.all())
+    assert bool((step.crops.confidence_B > 0).all())
     got = training_losses(model, samples, config, progress=0.5, epoch=0)
     for k, (scale, size) in enumerate(zip((4, 2, 1, 0.5), (24, 12, 6, 3), strict=True)):
         gaze = F.adaptive_avg_pool2d(step.crops.fine_BRS[:, None], size).flatten(1)
@@ -129,7 +129,7 @@ def test_image_and_prior_move_together() -> None:
     model, samples = build_model(config), batch([True] * 16)
     step = reconstruct(model, samples, config, progress=0.0, epoch=5)
     cells = F.avg_pool2d(step.crops.grey_BHW[:, None], 4)[:, 0]
-    looked_at = step.crops.has_gaze_B & (step.crops.fine_BRS.sum(dim=(1, 2)) > 0.9)
+    looked_at = (step.crops.confidence_B > 0) & (step.crops.fine_BRS.sum(dim=(1, 2)) > 0.9)
     assert int(looked_at.sum()) >= 8
     for grey, prior in zip(cells[looked_at], step.crops.fine_BRS[looked_at], strict=True):
         top = divmod(int(prior.argmax()), 28)
@@ -239,8 +239,8 @@ def test_a_soft_prior_needs_no_partition() -> None:
     step = reconstruct(build_model(config), batch([True] * 16 + [False]), config, progress=0.0, epoch=0)
     assert not bool(step.crops.relevant_BL.any())
     looked_at = F.avg_pool2d(step.crops.fine_BRS[:, None], 4).flatten(1)
-    top = looked_at[:16].argmax(dim=1)[step.crops.has_gaze_B[:16]]
-    hidden = step.selection.mask_BL[:16][step.crops.has_gaze_B[:16]].gather(1, top[:, None]).float().mean()
+    top = looked_at[:16].argmax(dim=1)[(step.crops.confidence_B > 0)[:16]]
+    hidden = step.selection.mask_BL[:16][(step.crops.confidence_B > 0)[:16]].gather(1, top[:, None]).float().mean()
     assert hidden < 0.4
     random = reconstruct(build_model(config), batch([False] * 17), tiny_config("localmim"), progress=0.0, epoch=0)
     assert torch.equal(step.selection.mask_BL[16], random.selection.mask_BL[16])

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vpmim.config import Config, ConfigError
 from vpmim.model import build_model
 from vpmim.objective import panels, reconstruct, training_losses
-from vpmim.report_pictures import training_cards
+from vpmim.report_panels import training_cards
 
 ONE_SCALE = ("decoder.taps=[0]", "decoder.scales=[1]")
 FEATURE = ("target.kind=feature", *ONE_SCALE)
@@ -70,7 +70,7 @@ def test_features_are_no_picture_and_panels_and_report_do_without() -> None:
     config = tiny_config("vp_mim", *FEATURE)
     pictures = panels(build_model(config), batch([True]), config, progress=0.5, epoch=0)
     assert {"image", "prior", "recalibrated", "relevant", "mask", "weights_1x"} == set(pictures)
-    (card,) = training_cards(pictures, pixels=False, count=1)
+    (card,) = training_cards([pictures], pixels=False, count=1)
     assert "weight of each cell" in card
     assert "reconstruction" not in card
 
@@ -203,7 +203,7 @@ def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
         with torch.no_grad():
             model.gaze_head.score.weight.normal_(generator=torch.Generator().manual_seed(0))
     step = reconstruct(model, samples, config, progress=0.2, epoch=0)
-    has_gaze, mask = step.crops.has_gaze_B, step.selection.mask_BL
+    has_gaze, mask = step.crops.confidence_B > 0, step.selection.mask_BL
     assert has_gaze.tolist() == [True, True, False]
     fine = step.crops.fine_BRS.double()
     total = 0.0

@@ -289,16 +289,16 @@ def test_a_crop_without_gaze_has_no_relevant_patch_and_says_so():
 
 def test_sources_are_scaled_to_a_mass_of_one_inside_the_image():
     for source in ("gaze", "mean", "uniform"):
-        gaussians, _, has_gaze = load([A, B], source=source)
-        assert has_gaze.tolist() == [True]
+        gaussians, _, confidence = load([A, B], source=source)
+        assert confidence.tolist() == [1]
         total = patch_mass(gaussians, *grid_edges(tensor([whole_image(SHAPE)]), 1, 1))
         assert float(total) == pytest.approx(1, rel=1e-9)
 
 
 def test_none_is_no_gaze():
-    gaussians, tau, has_gaze = load([A, B], source="none")
+    gaussians, tau, confidence = load([A, B], source="none")
     got = crop_prior(gaussians, tensor([whole_image(SHAPE)]), flips(False), tau, rows=3, cols=3)
-    assert not has_gaze.any()
+    assert not confidence.any()
     assert not got.has_gaze_B.any()
     assert got.mass_BHW.sum() == 0
 
@@ -321,18 +321,18 @@ def three_images():
 
 def unit_maps(source, frames):
     index = torch.arange(len(frames))
-    gaussians, _, has_gaze = source.gather(index, frames)
+    gaussians, _, confidence = source.gather(index, frames)
     maps = patch_mass(gaussians, *grid_edges(whole_boxes(frames), 12, 12))
-    return maps, has_gaze
+    return maps, confidence
 
 
 def test_shuffled_gaze_is_another_images_in_image_relative_coordinates():
     _, rows, frames = three_images()
     own, _ = unit_maps(prior_source(rows, frames), frames)
-    shuffled, has_gaze = unit_maps(prior_source(rows, frames, source="shuffled"), frames)
+    shuffled, confidence = unit_maps(prior_source(rows, frames, source="shuffled"), frames)
     torch.testing.assert_close(shuffled[0], own[1])
     torch.testing.assert_close(shuffled[1], own[0])
-    assert has_gaze.tolist() == [True, True, False]
+    assert confidence.tolist() == [1, 1, 0]
 
 
 def test_thresholds_travel_with_the_gaze():
@@ -366,8 +366,8 @@ def test_a_control_without_the_gaze_it_needs_is_refused(source):
 def test_mean_map_is_the_average_of_the_images_maps():
     _, rows, frames = three_images()
     own, _ = unit_maps(prior_source(rows, frames), frames)
-    mean, has_gaze = unit_maps(prior_source(rows, frames, source="mean"), frames)
-    assert has_gaze.tolist() == [True, True, False]
+    mean, confidence = unit_maps(prior_source(rows, frames, source="mean"), frames)
+    assert confidence.tolist() == [1, 1, 0]
     expected = own[:2].mean(dim=0)
     torch.testing.assert_close(mean[0], mean[1])
     # blurred by a 24th of the image: the same centre of mass, and close as a whole
@@ -386,9 +386,9 @@ def test_images_of_many_batches_and_lengths_keep_their_own_prior():
     frames = frame_tensor(SHAPE).expand(150, 6)
     source = prior_source(rows, frames)
     index = torch.tensor([149, 3, 77, 64, 0])
-    gaussians, tau, has_gaze = source.gather(index, frames[index])
+    gaussians, tau, confidence = source.gather(index, frames[index])
     for place, i in enumerate(index.tolist()):
-        assert bool(has_gaze[place]) == (len(rows[i]) > 0)
+        assert bool(confidence[place] > 0) == (len(rows[i]) > 0)
         if len(rows[i]):
             alone, alone_tau, _ = load(rows[i])
             edges = grid_edges(tensor([whole_image(SHAPE)]), 8, 8)

@@ -42,8 +42,8 @@ def tiny_spec(**changes: object) -> EncoderSpec:
     return EncoderSpec(**(values | changes))
 
 
-def batch(gaze: Sequence[bool], *, size: int = 128, seed: int = 0) -> Samples:
-    """Smooth random images, each with a bright blob that three fixations lie on where `gaze` says so."""
+def batch(gaze: Sequence[float], *, size: int = 128, seed: int = 0) -> Samples:
+    """Smooth images, each with a bright blob that three fixations lie on where `gaze`, its confidence, is over 0."""
     n = len(gaze)
     generator = torch.Generator().manual_seed(seed)
     centre = (0.3 + 0.4 * torch.rand(n, 2, generator=generator)) * size
@@ -55,7 +55,7 @@ def batch(gaze: Sequence[bool], *, size: int = 128, seed: int = 0) -> Samples:
     gaussians = torch.zeros(n, 3, 9, dtype=torch.float64)
     gaussians[..., 0:2] = centre[:, None] + 0.02 * size * torch.randn(n, 3, 2, generator=generator)
     gaussians[..., 2:4] = 0.05 * size
-    gaussians[..., 4] = torch.tensor(gaze, dtype=torch.float64)[:, None] / 3
+    gaussians[..., 4] = (torch.tensor(gaze)[:, None] > 0).double() / 3
     gaussians[..., 7:9] = size
     peak = 1 / (2 * torch.pi * (0.05 * size) ** 2)
     return Samples(
@@ -63,7 +63,7 @@ def batch(gaze: Sequence[bool], *, size: int = 128, seed: int = 0) -> Samples:
         frame_B6=torch.tensor([[1, 1, 0, 0, size, size]] * n, dtype=torch.float64),
         gaussians_BF9=gaussians,
         tau_B=torch.full((n,), 0.3 * peak, dtype=torch.float64),
-        has_gaze_B=torch.tensor(gaze),
+        confidence_B=torch.tensor(gaze, dtype=torch.float32),
         valid_B4=torch.tensor([[-0.5, -0.5, size - 0.5, size - 0.5]] * n, dtype=torch.float64),
         index_B=torch.arange(n),
         features_BRCD=torch.zeros((n, 0, 0, 0), dtype=torch.float16),

@@ -19,30 +19,26 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gazekit.cache import open_cache
 from vpmim.cached_features import read_patch_features
 from vpmim.image_source import is_cache
-from vpmim.images import SUFFIXES, read_square_batches, stored_size
+from vpmim.images import stored_size
 from vpmim.prior_source import PriorSource, prior_source
 from vpmim.random import permutation
 from vpmim.schedule import Schedule
 from vpmim.settings import Config
+from vpmim.training_source import DataError, SquareArray, open_training_cache, read_training_folder
 
 T = TypeVar("T")
 
 _CHUNK = 512
 _AHEAD = 2
-
-
-class DataError(ValueError):
-    """Data that cannot be trained on as asked."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,8 @@ class Samples:
     """(B, F, 9) float64, original pixels, mass 1 inside the image; padding has weight 0."""
     tau_B: Tensor
     """(B,) float64: Otsu's threshold of the whole image's map."""
-    has_gaze_B: Tensor
-    """(B,) bool."""
+    confidence_B: Tensor
+    """(B,) float32 in [0, 1]: how far the gaze can be trusted: 1 measured, 0 none, of a prediction what it says."""
     valid_B4: Tensor
     """(B, 4) float64: edges of the area that holds the image, stored pixels."""
     index_B: Tensor
@@ -76,26 +72,6 @@ class Samples:
         return [Samples(*parts) for parts in zip(*columns, strict=True)]
 
 
-class SquareArray(Protocol):
-    """Stored squares by place or slice: a memory-mapped view of a cache's shards, or an array."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, item: Any) -> NDArray[np.uint8]: ...
-
-
-class Part(NamedTuple):
-    """One cache or folder, on the host. In a cache built ``--per reading`` several ids share an image."""
-
-    ids: list[str]
-    image_ids: list[str]
-    squares: SquareArray
-    frames: NDArray[np.float64]
-    gaussians: list[NDArray[np.float64]]
-    facts: dict[str, Any]
-    failures: list[tuple[str, str, str]]
-
-
 @dataclass(frozen=True)
 class TrainingData:
     """All the data of a run; everything but streamed images is on the device.
@@ -104,7 +80,7 @@ class TrainingData:
     ----------
     ids : of images, or of readings in a cache built ``--per reading``, by place
     facts : for each cache or folder: what it is, its fingerprint, how many images, how many with gaze,
-        how many of these predicted
+        how many of these predicted, and with what mean confidence these count
     failures : (image, reason, message) of the files of a folder that could not be read
     image_NSS : all images on the device, or None where they are streamed
     squares : the host's arrays, one after the other, that are streamed from
@@ -135,6 +111,20 @@ class TrainingData:
     def fingerprint(self) -> str:
         """Changes when the data does: a resumed run must see the same."""
         return hashlib.sha256(repr([part["fingerprint"] for part in self.facts]).encode()).hexdigest()
+
+    @property
+    def gaze_counts(self) -> dict[str, Any]:
+        """How many images have measured, predicted and absent gaze, and the mean confidence of predicted gaze."""
+        parts = [part for part in self.facts if "images" in part]
+        predicted = sum(part["predicted"] for part in parts)
+        with_gaze = sum(part["with_gaze"] for part in parts)
+        trusted = sum(part["predicted"] * part["confidence"] for part in parts if part["predicted"])
+        return {
+            "gaze_measured": with_gaze - predicted,
+            "gaze_predicted": predicted,
+            "gaze_absent": len(self) - with_gaze,
+            "gaze_confidence": trusted / predicted if predicted else None,
+        }
 
     def gather(self, index_B: NDArray[np.int64] | Sequence[int]) -> Samples:
         """The samples at given places, in that order."""
@@ -188,7 +178,7 @@ class TrainingData:
         if self.device.type == "cuda":
             place_B = place_B.pin_memory().to(self.device, non_blocking=True)
         frame_B6 = self.frame_N6[place_B]
-        gaussians_BF9, tau_B, has_gaze_B = self.prior.gather(place_B, frame_B6)
+        gaussians_BF9, tau_B, confidence_B = self.prior.gather(place_B, frame_B6)
         if image_BSS is None:
             assert self.image_NSS is not None, "images are on the device or given"
             image_BSS = self.image_NSS[place_B]
@@ -197,7 +187,7 @@ class TrainingData:
             frame_B6=frame_B6,
             gaussians_BF9=gaussians_BF9,
             tau_B=tau_B,
-            has_gaze_B=has_gaze_B,
+            confidence_B=confidence_B,
             valid_B4=self.valid_N4[place_B],
             index_B=place_B,
             features_BRCD=self.features_NRCD[place_B],
@@ -231,7 +221,8 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
     if not paths:
         raise DataError("name at least one cache or folder of images to train on")
     # caches first: their images have a size, and a folder's are brought to it
-    opened = {path: _open_cache(path) for path in paths if is_cache(path)}
+    trusting = config.prior.confidence == "ignore" or not config.uses_gaze
+    opened = {path: open_training_cache(path, trusting=trusting) for path in paths if is_cache(path)}
     sizes = {path: int(part.facts["image_size"]) for path, part in opened.items()}
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{path}: {size}" for path, size in sizes.items())
@@ -239,7 +230,7 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
             f"the caches hold images of different sizes ({listed} pixels); build them with one --image-size"
         )
     size = next(iter(sizes.values()), stored_size(config.data.input_size))
-    parts = [opened[path] if path in opened else _read_folder(path, size) for path in paths]
+    parts = [opened[path] if path in opened else read_training_folder(path, size) for path in paths]
     ids = [name for part in parts for name in part.ids]
     if len(set(ids)) < len(ids):
         warnings.warn(
@@ -253,6 +244,7 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
         source=config.prior.source,
         seed=config.seed,
         image_ids=[image_id for part in parts for image_id in part.image_ids],
+        confidence=np.concatenate([part.confidence for part in parts]),
     )
     if config.uses_gaze and not bool((prior.row_N > 0).any()):
         names = ", ".join(path.name for path in paths)
@@ -285,56 +277,6 @@ def valid_areas(frame_N6: Tensor) -> Tensor:
     """Edges, in stored pixels, of the part of each stored square that holds the image: (N, 4) float64."""
     scale_N2, offset_N2, size_N2 = frame_N6[:, 0:2], frame_N6[:, 2:4], frame_N6[:, 4:6]
     return torch.cat([offset_N2 - 0.5 * scale_N2, offset_N2 + (size_N2 - 0.5) * scale_N2], dim=1)
-
-
-def _open_cache(path: Path) -> Part:
-    cache = open_cache(path)
-    if not len(cache):
-        raise DataError(f"the cache {path.name} holds no image")
-    gaussians = np.split(np.asarray(cache.all_fixations)[:, :9], cache.offsets[1:-1])
-    facts = {
-        "kind": "cache",
-        "name": path.name,
-        "fingerprint": cache.fingerprint,
-        "images": len(cache),
-        "image_size": cache.image_size,
-        "with_gaze": sum(len(rows) > 0 for rows in gaussians),
-        "predicted": cache.gaze_kinds.count("predicted"),
-    }
-    image_ids = [str(row["image_id"]) for row in cache.rows]
-    return Part(list(cache.ids), image_ids, cache.images, cache.frames, gaussians, facts, [])
-
-
-def _read_folder(root: Path, size: int) -> Part:
-    """All PNG and JPEG files below a folder, decoded once."""
-    if not root.is_dir():
-        came = "it is a file" if root.exists() else "it does not exist"
-        raise DataError(f"{root}: expected a cache or a folder of images, but {came}")
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise DataError(
-            f"{root}: neither a cache (no cache.json) nor a folder of PNG or JPEG images; "
-            "make a cache of DICOM files with: gazekit build-heatmaps DIR CACHE --dataset images --images DIR"
-        )
-    names = [path.relative_to(root).as_posix() for path in files]
-    batches = list(read_square_batches(files, size, threads=os.cpu_count() or 1))
-    failures = [(names[place], error.reason, str(error)) for batch in batches for place, error in batch.failures]
-    read = [names[place] for batch in batches for place in batch.index]
-    if not read:
-        raise DataError(f"{root}: none of its {len(files)} images can be read; the first: {failures[0][2]}")
-    listing = "".join(f"{name}\0{path.stat().st_size}\0" for name, path in zip(names, files, strict=True))
-    facts = {
-        "kind": "folder",
-        "name": root.name,
-        "fingerprint": hashlib.sha256(listing.encode()).hexdigest(),
-        "images": len(read),
-        "image_size": size,
-        "with_gaze": 0,
-        "predicted": 0,
-    }
-    squares = np.concatenate([batch.squares for batch in batches])
-    frames = np.concatenate([batch.frames for batch in batches])
-    return Part(read, read, squares, frames, [np.zeros((0, 9))] * len(read), facts, failures)
 
 
 def _fits(size_bytes: int, device: torch.device, residency: str) -> bool:

@@ -24,6 +24,7 @@ class Forecast:
     Attributes
     ----------
     images, with_gaze, skipped : images to train on, those of them with gaze, files that cannot be read
+    gaze_measured, gaze_predicted, gaze_absent, gaze_confidence : whose gaze, as in `vpmim.train.TrainSummary`
     steps, done : in all, and by the newest checkpoint
     steps_per_epoch, warmup_steps : int
     encoder : its timm name
@@ -33,6 +34,10 @@ class Forecast:
 
     images: int
     with_gaze: int
+    gaze_measured: int
+    gaze_predicted: int
+    gaze_absent: int
+    gaze_confidence: float | None
     skipped: int
     steps: int
     done: int
@@ -74,9 +79,11 @@ def forecast_training(
         done, init = (0, init) if checkpoint is None else (checkpoint.step, f"checkpoint of step {checkpoint.step}")
     if not done:
         initialise(model.encoder, config.model.init)
+    gaze = data.gaze_counts
     return Forecast(
         images=len(data),
-        with_gaze=sum(part["with_gaze"] for part in data.facts),
+        with_gaze=gaze["gaze_measured"] + gaze["gaze_predicted"],
+        **gaze,
         skipped=len(data.failures),
         steps=schedule.steps,
         done=done,

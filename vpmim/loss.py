@@ -139,23 +139,26 @@ def ranking_loss(difficulty_BL: Tensor, errors_BL: Tensor, mask_BL: Tensor) -> T
     return (harder_BLL * disagreement_BLL).sum() / harder_BLL.sum().clamp(min=1)
 
 
-def gaze_prediction_loss(logits_BK: Tensor, mass_BL: Tensor, ids_keep_BK: Tensor, has_gaze_B: Tensor) -> Tensor:
-    """Cross-entropy between the gaze on the visible patches and the gaze head's distribution (method.md g).
+def gaze_prediction_loss(logits_BK: Tensor, mass_BL: Tensor, ids_keep_BK: Tensor, confidence_B: Tensor) -> Tensor:
+    """Cross-entropy between the gaze on the visible patches and the gaze head's distribution (method.md e, g).
 
     Parameters
     ----------
     logits_BK : (B, K), the head's output for the visible patches
     mass_BL : (B, L) float32, gaze mass of every patch
     ids_keep_BK : (B, K) int64
-    has_gaze_B : (B,) bool
+    confidence_B : (B,), how far each sample's gaze can be trusted: 1 measured, 0 none
 
     Returns
     -------
     scalar tensor
-        Mean over the batch. A sample without gaze, or with none on its visible patches, contributes 0.
+        Sum of each sample's confidence times its cross-entropy, over the number of samples and not of confidences: what
+        a sample teaches does not depend on the company it is in, and gaze of little confidence teaches little. A sample
+        without gaze, or with none on its visible patches, contributes 0.
     """
     visible = mass_BL.gather(1, ids_keep_BK)
     total_B1 = visible.sum(dim=1, keepdim=True)
-    counts_B1 = has_gaze_B[:, None] & (total_B1 > MIN_VISIBLE)
+    counts_B1 = (confidence_B[:, None] > 0) & (total_B1 > MIN_VISIBLE)
     prior = torch.where(counts_B1, visible / total_B1.clamp(min=MIN_VISIBLE), 0.0)
-    return -(prior * F.log_softmax(logits_BK.float(), dim=1)).sum(dim=1).mean()
+    entropy_B = -(prior * F.log_softmax(logits_BK.float(), dim=1)).sum(dim=1)
+    return (confidence_B * entropy_B).mean()

@@ -40,8 +40,8 @@ class Cues(NamedTuple):
     ratio: float
     kappa: float | Tensor
     hard: float | Tensor
-    """`mask.ratio`, `mask.kappa` and `mask.hard` at this point of their schedules; kappa of each image, (B,), where it
-    is jittered."""
+    """`mask.ratio`, `mask.kappa` and `mask.hard` at this point of their schedules; kappa of each image, (B,), where its
+    gaze is trusted more or less."""
 
 
 class Plan(NamedTuple):

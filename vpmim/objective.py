@@ -53,8 +53,8 @@ class Crops(NamedTuple):
     """(B, R, S) measured gaze mass; zero for a sample without gaze."""
     relevant_BL: Tensor
     """(B, L) bool, diagnostically relevant patches."""
-    has_gaze_B: Tensor
-    """(B,) bool, whether the crop holds gaze."""
+    confidence_B: Tensor
+    """(B,) float32 in [0, 1], how far the gaze in the crop can be trusted; 0 where it holds none."""
     features_BLD: Tensor
     """(B, L, D) what was cached of each patch; D = 0 where nothing was."""
 
@@ -113,7 +113,7 @@ def losses_of(step: Reconstruction, config: Config) -> dict[str, Tensor]:
                 outputs.gaze_logits_BK,
                 pool_mass(crops.fine_BRS, 1).flatten(1),
                 step.selection.ids_keep_BK,
-                crops.has_gaze_B,
+                crops.confidence_B,
             )
             total = total + config.loss.gaze_prediction * losses["loss_gaze"]
         if outputs.difficulty_BL is not None:
@@ -159,7 +159,7 @@ def cut_images(samples: Samples, config: Config, *, epoch: int | Tensor) -> tupl
 def read_gaze(
     samples: Samples, boxes_B4: Tensor, flip_B: Tensor, config: Config, *, grid: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mass, relevant patches and presence of the gaze in the crops, and the features it is spread by, as in `Crops`."""
+    """Mass, relevant patches and confidence of the gaze in the crops, and what it is spread by, as in `Crops`."""
     rows, cols = grid
     with torch.autocast(samples.image_BSS.device.type, enabled=False):
         prior = crop_prior(
@@ -175,12 +175,13 @@ def read_gaze(
             k=config.prior.k,
         )
         # (e) without gaze nothing is relevant and lambda is 0: random masking and plain weights by the same formulas
-        has_gaze_B = samples.has_gaze_B & prior.has_gaze_B
+        confidence_B = torch.where(prior.has_gaze_B, samples.confidence_B, 0.0)
+        has_gaze_B = confidence_B > 0
         relevant_BL = prior.relevant_BL & has_gaze_B[:, None]
         fine_BRS = torch.where(has_gaze_B[:, None, None], prior.mass_BHW, 0.0)
         side = samples.image_BSS.shape[-1]
         features_BLD = crop_features(samples.features_BRCD, boxes_B4, flip_B, side=side, grid=grid)
-    return fine_BRS, relevant_BL, has_gaze_B, features_BLD
+    return fine_BRS, relevant_BL, confidence_B, features_BLD
 
 
 def hidden_at(model: MaskedImageModel, config: Config, progress: float | Tensor) -> int:
@@ -213,6 +214,9 @@ def plan_masks(
     if config.mask.kappa_jitter > 0:
         draw_B = uniform(config.seed, epoch, index_B, stream=Stream.KAPPA, n=1)[:, 0].double()
         kappa = (kappa + config.mask.kappa_jitter * (2 * draw_B - 1)).clamp(0, 1)
+    # (e) the less the gaze is trusted, the nearer to the random rate; in this form exactly kappa at a confidence of 1
+    ratio = _ratio_at(config, progress)
+    kappa_B = kappa + (1 - crops.confidence_B.double()) * (ratio - kappa)
     with torch.autocast(index_B.device.type, enabled=False):
         cues = Cues(
             draws_BL=uniform(config.seed, epoch, index_B, stream=Stream.MASK, n=rows * cols),
@@ -223,8 +227,8 @@ def plan_masks(
             grid=model.encoder.grid,
             patch=model.encoder.patch,
             hidden=hidden_at(model, config, progress),
-            ratio=_ratio_at(config, progress),
-            kappa=kappa,
+            ratio=ratio,
+            kappa=kappa_B,
             hard=scheduled(config.mask.hard, config.mask.hard_end),
         )
         return STRATEGIES[kind](cues, config.mask)
@@ -266,7 +270,7 @@ def complete(
         spread_BL = _spread(model, crops, guidance, outputs, mass_BL, config)
         beta = beta_at(_as_tensor(progress, mass_BL.device), config.recalibrate)
         recalibrated_BRS = carry_shape(crops.fine_BRS, mix(mass_BL, spread_BL, beta), grid=grid)
-    lambda_B = config.loss.gaze_lambda * crops.has_gaze_B.float()
+    lambda_B = config.loss.gaze_lambda * crops.confidence_B  # (e)
     weights = [
         cell_weights(
             carry_mask(selection.mask_BL, grid=grid, scale=scale),

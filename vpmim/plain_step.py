@@ -77,10 +77,10 @@ def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int], epoch:
         share=config.prior.share,
         k=config.prior.k,
     )
-    if not (sample.has_gaze_B & prior.has_gaze_B).item():
+    if not ((sample.confidence_B > 0) & prior.has_gaze_B).item():
         nothing = torch.zeros_like(prior.relevant_BL)
-        return Crops(grey, torch.zeros_like(prior.mass_BHW), nothing, torch.tensor([False]), features_1LD)
-    return Crops(grey, prior.mass_BHW, prior.relevant_BL, torch.tensor([True]), features_1LD)
+        return Crops(grey, torch.zeros_like(prior.mass_BHW), nothing, torch.zeros(1), features_1LD)
+    return Crops(grey, prior.mass_BHW, prior.relevant_BL, sample.confidence_B, features_1LD)
 
 
 def plain_select(plan: Plan, *, hidden: int) -> Selection:

@@ -47,12 +47,14 @@ class PriorSource:
     size_R2 : float64, the image that a row was measured on
     tau_R : float64, Otsu's threshold of the row on its own image, density per pixel squared
     row_N : int64, the row of each image of the data set
+    confidence_N : float32, how far the gaze of each image can be trusted: in (0, 1], and 0 where row_N is 0
     """
 
     gaussians_RF9: Tensor
     size_R2: Tensor
     tau_R: Tensor
     row_N: Tensor
+    confidence_N: Tensor
 
     def gather(self, index_B: Tensor, frame_B6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The priors of a batch, in the original pixels of its images.
@@ -66,12 +68,12 @@ class PriorSource:
         -------
         gaussians_BF9 : (B, F, 9) float64
         tau_B : (B,) float64, density per original pixel squared
-        has_gaze_B : (B,) bool
+        confidence_B : (B,) float32, 0 for an image without gaze
         """
         row_B = self.row_N[index_B]
         ratio_B2 = frame_B6[:, 4:6].double() / self.size_R2[row_B]
         gaussians_BF9 = carry(self.gaussians_RF9[row_B], ratio_B2)
-        return gaussians_BF9, self.tau_R[row_B] / ratio_B2.prod(dim=1), row_B > 0
+        return gaussians_BF9, self.tau_R[row_B] / ratio_B2.prod(dim=1), self.confidence_N[index_B]
 
 
 def prior_source(
@@ -81,6 +83,7 @@ def prior_source(
     source: str = "gaze",
     seed: int = 0,
     image_ids: Sequence[str] | None = None,
+    confidence: np.ndarray | None = None,
 ) -> PriorSource:
     """Prepare the priors of a data set: scale, choose the source, take Otsu's thresholds once.
 
@@ -95,11 +98,14 @@ def prior_source(
         Of the exchange of gaze between images (shuffled).
     image_ids : N ids, optional
         Rows of one image (several readings of it) share an id and never get gaze from each other; default: all differ.
+    confidence : (N,) in [0, 1], optional
+        How far each image's gaze can be trusted; default 1. Gaze of confidence 0 is none.
 
     Returns
     -------
     PriorSource
-        Images without gaze stay without, whatever the source: a control changes the map, not who has one.
+        Images without gaze stay without, whatever the source, and each keeps its confidence: a control changes the map,
+        not who has one nor how much it counts.
 
     Raises
     ------
@@ -107,25 +113,28 @@ def prior_source(
         "mean" of no gaze at all, "shuffled" of fewer than two images with gaze.
     """
     size_N2 = frame_N6[:, 4:6].cpu().numpy()
-    scaled = _scaled_rows(gaussians, frame_N6)
+    trusted_N = np.ones(len(gaussians)) if confidence is None else confidence
+    scaled = _scaled_rows(
+        [rows if trusted > 0 else rows[:0] for rows, trusted in zip(gaussians, trusted_N, strict=True)], frame_N6
+    )
     looked_at = np.array([i for i, row in enumerate(scaled) if row is not None], dtype=np.int64)
     rows = [row for row in scaled if row is not None]
     row_N = np.zeros(len(gaussians), dtype=np.int64)
     if source == "none":
-        return _table([], np.ones((0, 2)), row_N, frame_N6.device)
+        return _table([], np.ones((0, 2)), row_N, trusted_N, frame_N6.device)
     if source in ("mean", "uniform"):
         if source == "mean" and not rows:
             raise GazeNeededError('prior.source = "mean" averages gaze, and none of the images has any')
         row_N[looked_at] = 1
         shared = _uniform_row() if source == "uniform" else _mean_row(rows, size_N2[looked_at], frame_N6.device)
-        return _table([shared], np.ones((1, 2)), row_N, frame_N6.device)
+        return _table([shared], np.ones((1, 2)), row_N, trusted_N, frame_N6.device)
 
     donor = np.arange(len(rows))
     if source == "shuffled":
         ids = [str(i) for i in range(len(gaussians))] if image_ids is None else image_ids
         donor = np.array(exchange([ids[i] for i in looked_at], seed=seed))
     row_N[looked_at] = donor + 1
-    return _table(rows, size_N2[looked_at], row_N, frame_N6.device)
+    return _table(rows, size_N2[looked_at], row_N, trusted_N, frame_N6.device)
 
 
 def carry(gaussians_BF9: Tensor, ratio_B2: Tensor) -> Tensor:
@@ -185,7 +194,9 @@ def pad_rows(rows: Sequence[np.ndarray], *, device: torch.device) -> Tensor:
     return torch.from_numpy(table).to(device)
 
 
-def _table(rows: Sequence[np.ndarray], size_R2: np.ndarray, row_N: np.ndarray, device: torch.device) -> PriorSource:
+def _table(
+    rows: Sequence[np.ndarray], size_R2: np.ndarray, row_N: np.ndarray, trusted_N: np.ndarray, device: torch.device
+) -> PriorSource:
     """The table with its empty row 0 in front, and thresholds."""
     size_R2 = np.concatenate([np.ones((1, 2)), size_R2.reshape(-1, 2)])
     gaussians_RF9 = pad_rows([np.zeros((0, 9)), *rows], device=device)
@@ -194,7 +205,14 @@ def _table(rows: Sequence[np.ndarray], size_R2: np.ndarray, row_N: np.ndarray, d
         _thresholds(gaussians_RF9[start : start + _CHUNK], size[start : start + _CHUNK])
         for start in range(0, len(size), _CHUNK)
     ]
-    return PriorSource(gaussians_RF9, size, torch.cat(taus), torch.from_numpy(row_N.astype(np.int64)).to(device))
+    confidence_N = np.where(row_N > 0, trusted_N, 0).astype(np.float32)
+    return PriorSource(
+        gaussians_RF9,
+        size,
+        torch.cat(taus),
+        torch.from_numpy(row_N.astype(np.int64)).to(device),
+        torch.from_numpy(confidence_N).to(device),
+    )
 
 
 def _thresholds(gaussians_BF9: Tensor, size_B2: Tensor) -> Tensor:

@@ -83,6 +83,8 @@ class PriorConfig:
     otsu : threshold from the whole ``image`` (once, at load) or from each ``crop``
     share : for ``mass``: the smallest set of patches that holds this share of the gaze
     k : for ``topk``: this share of the patches
+    confidence : ``scale`` what gaze does by how far it can be trusted (method.md e): 1 where it was measured, of
+        predicted gaze what its cache says; or ``ignore`` that, and take predicted gaze for measured
     """
 
     source: Literal["gaze", "mean", "shuffled", "uniform", "none"] = "gaze"
@@ -90,6 +92,7 @@ class PriorConfig:
     otsu: Literal["image", "crop"] = "image"
     share: float = 0.8
     k: float = 0.25
+    confidence: Literal["scale", "ignore"] = "scale"
 
     def __post_init__(self) -> None:
         require(0 < self.share <= 1, "prior.share", "a share in (0, 1]", self.share)

@@ -52,6 +52,8 @@ class TrainSummary:
     seconds : spent in the steps of this call
     checkpoint : the newest, relative to RUN
     images : trained on
+    gaze_measured, gaze_predicted, gaze_absent : of these, images with the gaze of a person, with a model's, with none
+    gaze_confidence : mean confidence that the predicted gaze counts with; None without any
     skipped : how many images could not be read, by reason code; their names are in RUN/failures.csv
     interrupted : whether a signal ended it before the last step
     """
@@ -64,6 +66,10 @@ class TrainSummary:
     seconds: float
     checkpoint: str
     images: int
+    gaze_measured: int
+    gaze_predicted: int
+    gaze_absent: int
+    gaze_confidence: float | None
     skipped: dict[str, int]
     interrupted: bool
 
@@ -226,6 +232,7 @@ def train(
             seconds=seconds,
             checkpoint=f"{FOLDER}/{checkpoint_name(step)}",
             images=len(data),
+            **data.gaze_counts,
             skipped=dict(Counter(reason for _, reason, _ in data.failures)),
             interrupted=interrupted,
         )
