@@ -59,13 +59,19 @@ def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int
     OSError
         The system refused; nothing is left behind.
     """
+    check_export(cache, out, to=to)
+    with new_directory(out) as directory:
+        FORMATS[to](cache, directory, on_row or (lambda done: None))
+    return len(cache)
+
+
+def check_export(cache: PriorCache, out: Path, *, to: str) -> None:
+    """`InputError` for an unknown format and for a directory that is taken or inside the cache."""
     if to not in FORMATS:
         raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
     if out.resolve().is_relative_to(cache.path.resolve()):
         raise InputError(f"{out} lies inside the cache; name another directory")
-    with new_directory(out) as directory:
-        FORMATS[to](cache, directory, on_row or (lambda done: None))
-    return len(cache)
+    refuse_taken(out)
 
 
 def refuse_taken(out: Path) -> None:

@@ -65,6 +65,16 @@ class Development:
     """Feature table -> part -> (N, D); of the test part there are features, and no label."""
 
 
+def check_options(protocol: str, *, seeds: int, controls: bool) -> None:
+    """`EvaluationError` for a protocol that there is not, and for what a protocol does not do."""
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"protocol: expected {', '.join(PROTOCOLS)}, got {protocol!r}")
+    if seeds < 1:
+        raise EvaluationError(f"seeds: expected at least 1, got {seeds}")
+    if controls and protocol != "cached":
+        raise EvaluationError("controls belong to the protocol cached")
+
+
 def linear_eval(
     source: str | Path,
     *,
@@ -130,8 +140,7 @@ def linear_eval(
     PermissionError
         `out` cannot be written, known before anything is computed.
     """
-    if protocol not in PROTOCOLS:
-        raise EvaluationError(f"protocol: expected {', '.join(PROTOCOLS)}, got {protocol!r}")
+    check_options(protocol, seeds=seeds, controls=controls)
     task = Task(
         data=Path(data),
         dataset=dataset,
@@ -145,11 +154,7 @@ def linear_eval(
         draws=draws,
         convert=convert,
     )
-    if seeds < 1:
-        raise EvaluationError(f"seeds: expected at least 1, got {seeds}")
     if protocol != "cached":
-        if controls:
-            raise EvaluationError("controls belong to the protocol cached")
         from vpmim.finetune import trained_probe
 
         options = {"features": features, "resume": resume, "device": device, "say": say}

@@ -161,7 +161,7 @@ def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
     PermissionError
         `out` cannot be written.
     """
-    _check_writable(out)
+    check_writable(out)
     place = usable_device(device)
     labelled = task.read()
     pretrained = None if task.pretrain_ids is None else read_ids(Path(task.pretrain_ids))
@@ -235,7 +235,8 @@ def finish(
     return write_results(opened.out, record, per_image)
 
 
-def _check_writable(out: Path) -> None:
+def check_writable(out: Path) -> None:
+    """Results can be written to a folder, there or not; `EvaluationError` or `PermissionError` where they cannot."""
     if out.exists() and not out.is_dir():
         raise EvaluationError(f"{out} is a file; name a folder for the results")
     # known now, and not after an hour of encoding

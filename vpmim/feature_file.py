@@ -76,8 +76,7 @@ def write_features(
         No image, none that can be read, or under `strict` one that cannot; `out` does not end in .npz.
     """
     images, out = Path(images), Path(out)
-    if out.suffix != ".npz":
-        raise ImagesError(f"{out}: expected a file name ending in .npz")
+    check_suffix(out)
     place = usable_device(device)
     encoder = load_encoder(source)
     prepared = preprocessing(Path(source), encoder)
@@ -127,6 +126,12 @@ def write_features(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, content.getvalue())
     return summary
+
+
+def check_suffix(out: Path) -> None:
+    """`ImagesError` unless a file of features is named as one."""
+    if out.suffix != ".npz":
+        raise ImagesError(f"{out}: expected a file name ending in .npz")
 
 
 def named_images(images: Path) -> tuple[list[str], ImageSource]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vpmim.datasets import LabelledImages
+    from vpmim.encoder import Encoder
 
 RECIPE = "recipe.toml"
 TASK = "task.json"
@@ -85,7 +86,7 @@ def finetune(
     """
     source, out = Path(source), Path(out)
     opened = open_task(source, task, out, device=device)
-    _begin(out, recipe, _task_record(opened, name), resume=resume)
+    _begin(out, recipe, task_record(opened.encoder, opened.labelled, task, name), resume=resume)
     if (out / RESULTS).exists():
         return read_results(out)
     squares_NSS, failures = _read(opened, progress)
@@ -145,6 +146,18 @@ def trained_probe(
     EvaluationError
         The recipe trains the encoder too, or has fewer seeds.
     """
+    recipe = probe_recipe(protocol, seeds=seeds, features=options.pop("features"))
+    return finetune(source, task, out, recipe, name=protocol, **options)
+
+
+def probe_recipe(protocol: str, *, seeds: int, features: str | None) -> Recipe:
+    """The recipe of a linear evaluation, with its first `seeds` seeds and other features, if any.
+
+    Raises
+    ------
+    EvaluationError
+        The recipe trains the encoder too, or has fewer seeds.
+    """
     recipe = load_recipe(protocol)
     if recipe.trains != "head":
         raise EvaluationError(
@@ -152,27 +165,40 @@ def trained_probe(
         )
     if not 1 <= seeds <= len(recipe.seeds):
         raise EvaluationError(f"seeds: the protocol {protocol} has 1 to {len(recipe.seeds)}, got {seeds}")
-    features = options.pop("features") or recipe.features
-    recipe = replace(recipe, seeds=recipe.seeds[:seeds], features=features)
-    return finetune(source, task, out, recipe, name=protocol, **options)
+    return replace(recipe, seeds=recipe.seeds[:seeds], features=features or recipe.features)
 
 
-def _task_record(opened: Opened, name: str) -> dict[str, Any]:
+def task_record(encoder: Encoder, labelled: LabelledImages, task: Task, name: str) -> dict[str, Any]:
     """What a run may go on with: the same protocol, weights, images and labels."""
-    labelled = opened.labelled
     return {
         "protocol": name,
-        "weights_sha256": weights_fingerprint(opened.encoder),
+        "weights_sha256": weights_fingerprint(encoder),
         "dataset": labelled.dataset,
         "split": labelled.split,
         **{f"{part}_sha256": labelled.part_hash(part) for part in SPLITS},
         "labels_sha256": hashlib.sha256(labelled.labels.tobytes()).hexdigest(),
-        "label_fraction": opened.task.fraction,
+        "label_fraction": task.fraction,
     }
 
 
 def _begin(out: Path, recipe: Recipe, task: dict[str, Any], *, resume: bool) -> None:
     """Make the folder, or check that it holds a run of the same recipe on the same task."""
+    check_folder(out, recipe, task, resume=resume)
+    if resume:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(out / TASK, json.dumps(task, indent=1) + "\n")
+    write_file(out / RECIPE, dump_recipe(recipe))
+
+
+def check_folder(out: Path, recipe: Recipe, task: dict[str, Any], *, resume: bool) -> None:
+    """A folder is fit for a run.
+
+    Raises
+    ------
+    ConfigError
+        It holds a run, or results, that are not to be gone on with; or none, and `resume` is asked for.
+    """
     text = dump_recipe(recipe)
     path = out / RECIPE
     if (out / RESULTS).exists() and (not path.exists() or read_results(out)["protocol"] != task["protocol"]):
@@ -193,9 +219,6 @@ def _begin(out: Path, recipe: Recipe, task: dict[str, Any], *, resume: bool) -> 
         return
     if resume:
         raise ConfigError(f"{out} holds no run to go on with; leave --resume away")
-    out.mkdir(parents=True, exist_ok=True)
-    write_file(out / TASK, json.dumps(task, indent=1) + "\n")
-    write_file(path, text)
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,9 @@ def features(
     ] = "cls",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at images that cannot be read.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the images, try the network, and stop; writes nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Encode images: one feature vector each, prepared as in pre-training.
@@ -36,12 +40,18 @@ def features(
     Examples:
 
     ```
+    vpmim features runs/vp_mim xrays --out features.npz --dry-run
     vpmim features runs/vp_mim xrays --out features.npz
     vpmim features exported/model.safetensors out/cache --out features.npz --features both
     ```
     """
+    from vpmim.evaluation_dry_run import forecast_features
     from vpmim.feature_file import write_features
 
+    if dry_run:
+        forecast = forecast_features(source, images, out, kind=kind, device=device)
+        summary(asdict(forecast), as_json=as_json, title="features, not run")
+        return
     with counting("encoding", "images") as advance:
         done = write_features(source, images, out, kind=kind, strict=strict, device=device, progress=advance)
     for name, reason, message in done.skipped:

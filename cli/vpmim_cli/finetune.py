@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import note
+from gazekit_cli.console import note, summary
 from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
 from vpmim_cli.evaluation_summary import show_results
@@ -59,6 +60,10 @@ def finetune(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Try tables, images, encoder and folder, count, and stop; writes nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Fine-tune an encoder on labelled chest X-rays and score the test images once.
@@ -70,10 +75,12 @@ def finetune(
 
     ```
     vpmim finetune runs/vp_mim --dataset folder --data data/sample/labelled --out out/tuned --set epochs=5
+    vpmim finetune runs/vp_mim --dataset rsna --data rsna --out out/rsna --dry-run
     vpmim finetune runs/vp_mim --dataset rsna --data rsna --fraction 0.1 --recipe mrm --out out/rsna_10
     ```
     """
     from vpmim.evaluation import Task
+    from vpmim.evaluation_dry_run import forecast_evaluation
     from vpmim.finetune import finetune as tune
     from vpmim.recipe import load_recipe
 
@@ -90,13 +97,18 @@ def finetune(
         pretrain_ids=pretrain_ids,
         convert=partial(convert_dicom, cache=cache or out / "images"),
     )
+    name = Path(recipe).stem
+    if dry_run:
+        forecast = forecast_evaluation(source, task, out, chosen, name=name, resume=resume, device=device)
+        summary(asdict(forecast), as_json=as_json, title="finetune, not run")
+        return
     with in_turn(("reading", "images", ""), ("training", "epochs", "scoring")) as (read, trained):
         results = tune(
             source,
             task,
             out,
             chosen,
-            name=Path(recipe).stem,
+            name=name,
             resume=resume,
             device=device,
             say=note,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import note
+from gazekit_cli.console import note, summary
 from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
 from vpmim_cli.evaluation_summary import show_results
@@ -88,6 +89,10 @@ def linear_eval(
         bool, typer.Option("--resume", help="Go on with an interrupted evaluation by sgd or mae.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Try tables, images, encoder and folder, count, and stop; writes nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Measure an encoder by linear evaluation on labelled chest X-rays.
@@ -101,12 +106,40 @@ def linear_eval(
     ```
     vpmim linear-eval runs/vp_mim --dataset folder --data data/sample/labelled --out out/eval
     vpmim linear-eval runs/vp_mim --dataset folder --data xrays --out out/eval_10 --fraction 0.1 --controls
+    vpmim linear-eval runs/vp_mim --dataset chestxray14 --data nih --out out/nih --dry-run
     vpmim linear-eval runs/vp_mim --dataset chestxray14 --data nih --out out/nih
     vpmim linear-eval runs/vp_mim --dataset rsna --data rsna --split mgca --cache out/rsna-images --out out/rsna
     ```
     """
     from vpmim.evaluate import linear_eval as evaluate
+    from vpmim.evaluation import Task
+    from vpmim.evaluation_dry_run import forecast_linear_eval
 
+    if dry_run:
+        task = Task(
+            data=data,
+            dataset=dataset,
+            labels=labels,
+            split=split,
+            split_file=split_file,
+            uncertain=uncertain,
+            fraction=fraction,
+            allow_missing=allow_missing,
+            pretrain_ids=pretrain_ids,
+        )
+        forecast = forecast_linear_eval(
+            source,
+            task,
+            out,
+            protocol=protocol,
+            features=features,
+            seeds=seeds,
+            controls=controls,
+            resume=resume,
+            device=device,
+        )
+        summary(asdict(forecast), as_json=as_json, title="linear-eval, not run")
+        return
     after = "fitting and scoring" if protocol == "cached" else ""
     with in_turn(("encoding", "images", after), ("training", "epochs", "scoring")) as (encoded, trained):
         results = evaluate(

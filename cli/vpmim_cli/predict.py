@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,9 @@ def predict(
     out: Annotated[Path, typer.Option(metavar="F.csv", help="The table to write; replaced.", show_default=False)],
     strict: Annotated[bool, typer.Option("--strict", help="Stop at images that cannot be read.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the images, try the network, and stop; writes nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Score new images with a fine-tuned classifier: one row an image, one probability a class.
@@ -37,8 +41,13 @@ def predict(
     vpmim predict out/tuned out/cache --out scores.csv
     ```
     """
+    from vpmim.evaluation_dry_run import forecast_scores
     from vpmim.predict import predict as score_images
 
+    if dry_run:
+        forecast = forecast_scores(run, images, out, device=device)
+        summary(asdict(forecast), as_json=as_json, title="predict, not run")
+        return
     with counting("scoring", "images") as advance:
         done = score_images(run, images, out, strict=strict, device=device, progress=advance)
     for name, reason, message in done.skipped:
