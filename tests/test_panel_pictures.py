@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_report import panel_arrays
+from run_case import panel_arrays
 
 from vpmim.panel_pictures import loss_weights, panel_sheet, reconstruction, scales_of, target_glyphs
 

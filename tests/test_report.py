@@ -3,109 +3,22 @@
 import base64
 import hashlib
 import json
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from run_case import EVIL, Page, panel_arrays, write_evaluation, write_run
 from synthetic import write_cache
 
 from gazekit.cache import open_cache
-from vpmim.config import dump_toml, load_config
 from vpmim.markup import Html, join, tag
 from vpmim.report import write_report
-from vpmim.report_pictures import readings_gallery, training_cards
+from vpmim.report_gaze import readings_gallery
+from vpmim.report_panels import training_cards
 from vpmim.results import ResultsError
 from vpmim.run_folder import RunError
 
 SECTIONS = ["What a step sees and makes", "Training", "Evaluation", "Configuration", "Environment"]
-EVIL = '"><script>alert(1)</script><img src=//evil.example/x onerror=alert(1)>'
-
-
-class Page(HTMLParser):
-    """Elements and attributes of a page, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.words, self.style = [], [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        if self.elements and self.elements[-1][0] == "style" and not self.style:
-            self.style = data
-        else:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-
-def panel_arrays(batch=1, side=5, patch=16, bins=9, *, pixels=False, gaze=True):
-    rng = np.random.default_rng(0)
-    arrays = {
-        "image": rng.random((batch, side * patch, side * patch), np.float32),
-        "prior": rng.random((batch, 4 * side, 4 * side), np.float32) * gaze,
-        "recalibrated": rng.random((batch, 4 * side, 4 * side), np.float32) * gaze,
-        "relevant": (rng.random((batch, side, side)) < 0.3) & gaze,
-        "mask": rng.random((batch, side, side)) < 0.75,
-    }
-    for scale in ["1"] if pixels else ["4", "2", "1", "0.5"]:
-        cells = -(-int(float(scale) * 2 * side) // 2)
-        channels = patch * patch if pixels else bins
-        for name in ("prediction", "target"):
-            arrays[f"{name}_{scale}x"] = rng.random((batch, cells, cells, channels), np.float32)
-        arrays[f"weights_{scale}x"] = rng.random((batch, cells, cells), np.float32)
-    return arrays
-
-
-def write_run(path, *, config="vp_mim", overrides=(), steps=40, planned=40, panels=1, checkpoint=True, **environment):
-    path.mkdir(parents=True)
-    chosen = load_config(config, ["model.init=scratch", *overrides])
-    (path / "config.toml").write_text(dump_toml(chosen))
-    facts = {"device": "cpu", "steps": planned, "threads": 1, "data": [{"images": 12, "with_gaze": 10}], **environment}
-    (path / "environment.json").write_text(json.dumps(facts))
-    lines = [
-        {"step": s, "loss": 4 / s, "loss_4x": 1 / s, "loss_0.5x": 2 / s, "lr": 1e-3, "images_per_s": 100.0 + s}
-        for s in range(1, steps + 1)
-    ]
-    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    if panels:
-        (path / "panels").mkdir()
-        for step in (0, planned):
-            np.savez(
-                path / "panels" / f"step_{step:08d}.npz", **panel_arrays(panels, pixels=chosen.target.kind == "pixel")
-            )
-    if checkpoint:
-        (path / "last.json").write_text(json.dumps({"step": steps, "checkpoint": f"checkpoints/step_{steps:08d}"}))
-    return path
-
-
-def figures(value, low, high):
-    return {"value": value, "low": low, "high": high, "draws": 1000}
-
-
-def write_evaluation(path, *, classes=("pneumonia",), difference=(-0.1, 0.2)):
-    def system(value):
-        auc = figures(value, value - 0.1, value + 0.1)
-        return {"mean": {"auc": auc, "ap": auc}, "classes": {name: {"auc": auc} for name in classes}}
-
-    change = {"mean": {"auc": figures(0.05, *difference)}}
-    record = {
-        "format": 1, "protocol": "cached", "dataset": "folder", "features": "cls", "label_fraction": 1.0,
-        "split": {"name": "as given", "test": {"images": 70, "patients": 61}},
-        "encoder": {"name": "run"},
-        "systems": {"encoder": system(0.7), "random encoder": system(0.65), "raw pixels": system(0.6)},
-        "differences": {"random encoder": change, "raw pixels": change},
-        "left_out": [], "notes": [],
-        "bootstrap": {"draws": 1000, "interval": "95% percentile"},
-    }  # fmt: skip
-    path.mkdir(parents=True)
-    (path / "results.json").write_text(json.dumps(record))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +45,10 @@ def test_every_section_is_there_and_linked(whole):
         assert words in whole.page.text
 
 
-def test_nothing_is_loaded_from_anywhere_and_nothing_runs(whole):
+def test_nothing_is_loaded_from_anywhere_and_one_script_runs_which_the_policy_names(whole):
+    assert [attrs for name, attrs in whole.page.elements if name == "script"] == [{}]
     for name, attrs in whole.page.elements:
-        assert name not in {"script", "link", "iframe", "object", "embed", "base", "form", "img"}
+        assert name not in {"link", "iframe", "object", "embed", "base", "form", "img"}
         for key, value in attrs.items():
             assert not key.startswith("on")
             assert key not in {"style", "src", "srcset"}
@@ -144,11 +58,16 @@ def test_nothing_is_loaded_from_anywhere_and_nothing_runs(whole):
     assert "@import" not in whole.page.style
 
 
-def test_the_content_policy_allows_this_style_and_embedded_pictures_alone(whole):
+def test_the_content_policy_allows_this_style_this_script_and_embedded_pictures_alone(whole):
     policy = next(attrs["content"] for name, attrs in whole.page.elements if attrs.get("http-equiv"))
-    digest = base64.b64encode(hashlib.sha256(whole.page.style.encode()).digest()).decode()
-    assert policy.startswith("default-src 'none'; img-src data:; ")
-    assert f"style-src 'sha256-{digest}'" in policy
+    style, script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (whole.page.style, whole.page.script)
+    )
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_both_colour_schemes_and_narrow_screens_are_provided_for(whole):
@@ -217,7 +136,7 @@ def test_hostile_names_notes_and_values_stay_text(tmp_path):
     evaluation = write_evaluation(tmp_path / "eval", classes=(EVIL, "b"))
     write_report(run, tmp_path / "report.html", evaluations=[evaluation], notes=[EVIL])
     page = Page((tmp_path / "report.html").read_text())
-    assert {name for name, _ in page.elements}.isdisjoint({"script", "img"})
+    assert [name for name, _ in page.elements if name in ("script", "img")] == ["script"]  # the slider's
     assert page.text.count(EVIL) >= 4
     assert "run<img src=x>" in page.text
 
@@ -255,18 +174,86 @@ def test_pixel_runs_are_shown_as_pixels(tmp_path):
 
 
 def test_an_image_without_gaze_is_shown_as_such():
-    (card,) = training_cards(panel_arrays(1, gaze=False), pixels=False, count=4)
+    (card,) = training_cards([panel_arrays(1, gaze=False)], pixels=False, count=4)
     assert "No gaze went into" in card
     assert "recalibrated" not in card
 
 
-def test_settings_that_differ_from_the_defaults_are_marked(tmp_path):
+def frames(page):
+    """Steps, of those on the slider, at which each version of a picture or caption is shown, and whether it is now."""
+    return [
+        (int(attrs["data-first"]), int(attrs["data-last"]), "now" in attrs["class"])
+        for _, attrs in page.elements
+        if "data-first" in attrs
+    ]
+
+
+def test_what_is_the_same_at_all_steps_is_embedded_once_and_the_rest_once_a_version():
+    first, third = panel_arrays(1), panel_arrays(1)
+    third["prediction_4x"] = 1 - third["prediction_4x"]
+    (card,) = training_cards([first, first, third], pixels=False, count=4)
+    assert frames(Page(card)) == [(0, 1, False), (2, 2, True)]
+    (card,) = training_cards([first, first], pixels=False, count=4)
+    assert frames(Page(card)) == []
+
+
+def test_weights_of_all_steps_have_one_scale():
+    first, second = panel_arrays(1, pixels=True), panel_arrays(1, pixels=True)
+    second["weights_1x"] = np.full_like(second["weights_1x"], 5)
+    (card,) = training_cards([first, second], pixels=True, count=1)
+    assert "weight of each cell's error, 0 to 5" in Page(card).text
+
+
+def test_a_mask_that_changes_from_step_to_step_is_shown_with_its_own_counts():
+    first, second = panel_arrays(1, gaze=False), panel_arrays(1, gaze=False)
+    second["mask"] = np.zeros_like(second["mask"])
+    (card,) = training_cards([first, second], pixels=False, count=1)
+    assert "hidden: 0 of 25" in Page(card).text
+    assert f"hidden: {first['mask'].sum()} of 25" in Page(card).text
+
+
+def test_the_slider_has_the_saved_steps_with_their_losses_and_at_most_twelve(tmp_path):
+    run = write_run(tmp_path / "run", overrides=["target.kind=pixel", "decoder.scales=[1]", "decoder.taps=[0]"])
+    for step in range(1, 40):
+        np.savez(run / "panels" / f"step_{step:08d}.npz", **panel_arrays(1, pixels=True))
+    write_report(run)
+    page = Page((run / "report.html").read_text())
+    said = [attrs["label"] for name, attrs in page.elements if name == "option"]
+    assert len(said) == 12
+    assert (said[0], said[-1]) == ("step 0 of 40: before training", "step 40 of 40: loss 0.100")
+    assert "12 of 41 saved steps: 0, 4, 7," in page.text
+
+
+def test_one_saved_step_has_no_slider_and_no_script(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "panels" / "step_00000000.npz").unlink()
+    write_report(run)
+    page = Page((run / "report.html").read_text())
+    assert "All 1 saved steps" not in page.text
+    assert {name for name, _ in page.elements}.isdisjoint({"script", "input"})
+
+
+def test_a_figure_without_an_interval_is_shown_without_one(tmp_path):
+    run = write_run(tmp_path / "run")
+    evaluation = write_evaluation(tmp_path / "eval")
+    record = json.loads((evaluation / "results.json").read_text())
+    for figure in (record["systems"]["encoder"]["mean"]["auc"], record["differences"]["raw pixels"]["mean"]["auc"]):
+        figure |= {"low": None, "high": None}
+    (evaluation / "results.json").write_text(json.dumps(record))
+    write_report(run, evaluations=[evaluation])
+    text = Page((run / "report.html").read_text()).text
+    assert "encoder 0.700 0.700 (" in text
+    assert "raw pixels: +0.050; no interval could be drawn" in text
+
+
+def test_settings_that_differ_from_the_defaults_stand_first(tmp_path):
     run = write_run(tmp_path / "run", overrides=["mask.kappa=0.125"])
     write_report(run)
     page = Page((run / "report.html").read_text())
     assert "2 of " in page.text  # model.init too
-    assert [attrs for name, attrs in page.elements if name == "tr" and attrs.get("class") == "changed"]
-    assert "0.125" in page.text
+    first, rest = page.text[page.text.index("settings differ") :].split("The other", 1)
+    assert "mask.kappa 0.125 0.5" in first
+    assert "mask.kappa " not in rest
 
 
 def test_what_is_no_run_no_evaluation_or_no_panel_is_refused_by_name(tmp_path):

@@ -15,6 +15,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40
 _POINTS = 300
 """Points a curve is drawn with: more could not be told apart."""
 
+COLOURS = 6
+"""Colours of lines; the seventh has the first one's, with dashes."""
+
+_FEW = 4
+"""Lines up to here are drawn as logged too."""
+
 _LOG_RANGE = 8.0
 """A positive curve that spans more than this factor is drawn on a logarithmic axis."""
 
@@ -30,28 +36,37 @@ class Dot(NamedTuple):
     """Class of its colour."""
 
 
-def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str, x_label: str = "step") -> Html:
-    """Lines over a shared axis: each as it was logged, faint, and averaged over a twenty-fifth of its length.
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    x_label: str = "step",
+    logarithmic: bool = True,
+) -> Html:
+    """Lines over a shared axis: each averaged over a twenty-fifth of its length and, where they are few, as logged too.
 
     Parameters
     ----------
-    series : label -> (x, y), x ascending; values that are not finite are left out
+    series : label -> (x, y), x ascending; values that are not finite are left out. A label keeps its colour and dashes
+        by its place, in every chart
     title : what is drawn, for those who cannot see it too
     x_label : under the axis
+    logarithmic : whether a positive curve of a wide range may have a logarithmic axis
     """
     lines = {}
-    for label, (x, y) in series.items():
+    for number, (label, (x, y)) in enumerate(series.items()):
         finite = np.isfinite(np.asarray(y, np.float64))
         if finite.any():
-            lines[label] = np.asarray(x, np.float64)[finite], np.asarray(y, np.float64)[finite]
+            kind = f"c{number % COLOURS + 1} d{number // COLOURS}"
+            lines[label] = kind, np.asarray(x, np.float64)[finite], np.asarray(y, np.float64)[finite]
     if not lines:
         return tag("p", f"{title}: no finite value was logged.", class_="note")
-    everything = np.concatenate([y for _, y in lines.values()])
+    everything = np.concatenate([y for _, _, y in lines.values()])
     low, high = float(everything.min()), float(everything.max())
-    logarithmic = low > 0 and high / low > _LOG_RANGE
+    logarithmic = logarithmic and low > 0 and high / low > _LOG_RANGE
     ticks = _log_ticks(low, high) if logarithmic else nice_ticks(min(low, 0.0) if low < 0.4 * high else low, high)
     bottom, top = min(ticks[0], low), max(ticks[-1], high)
-    first, last = min(x[0] for x, _ in lines.values()), max(x[-1] for x, _ in lines.values())
+    first, last = min(x[0] for _, x, _ in lines.values()), max(x[-1] for _, x, _ in lines.values())
 
     def across(x: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * ((x - first) / (last - first) if last > first else 0.5)
@@ -63,34 +78,58 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, tit
             share = (y - bottom) / (top - bottom) if top > bottom else 0.5
         return HEIGHT - _BOTTOM - (HEIGHT - _BOTTOM - _TOP) * share
 
+    faint: list[Html] = []
     drawn: list[Html] = []
-    for number, (x, y) in enumerate(lines.values(), start=1):
+    for kind, x, y in lines.values():
         x, y = _thinned(x, y)
-        drawn.append(_polyline(x, y, across, up, f"raw c{number}"))
-        drawn.append(_polyline(x, smoothed(y), across, up, f"line c{number}"))
+        if len(lines) <= _FEW:
+            faint.append(_polyline(x, y, across, up, f"raw {kind}"))
+        drawn.append(_polyline(x, smoothed(y), across, up, f"line {kind}"))
+        if len(x) == 1:  # no line to see
+            drawn.append(tag("circle", cx=across(x[0]), cy=up(y[0]), r=4, class_=f"dot {kind}"))
     legend = tag(
         "figcaption",
         tag("strong", title),
-        [tag("span", tag("span", "", class_=f"key c{n}"), label, class_="entry") for n, label in enumerate(lines, 1)]
-        if len(lines) > 1
+        [tag("span", key(kind), label, class_="entry") for label, (kind, _, _) in lines.items()]
+        if len(series) > 1
         else None,
         tag("span", "logarithmic axis", class_="entry muted") if logarithmic else None,
     )
     axes = [_horizontal(up(tick), tick) for tick in ticks]
     axes += [_below(across(tick), tick) for tick in nice_ticks(first, last, 5) if first <= tick <= last]
     name = tag("text", x_label, x=(WIDTH + _LEFT) / 2, y=HEIGHT - 6, class_="axis middle")
-    svg = tag("svg", axes, name, drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
+    ends = "; ".join(
+        f"{label}: {y[0]:.4g} at {x_label} {x[0]:g}, {y[-1]:.4g} at {x_label} {x[-1]:g}"
+        for label, (_, x, y) in lines.items()
+    )
+    view = f"0 0 {WIDTH} {HEIGHT}"
+    svg = tag("svg", axes, name, faint, drawn, viewBox=view, role="img", aria_label=f"{title}. {ends}")
     return tag("figure", legend, svg, class_="chart")
 
 
-def intervals(dots: Sequence[Dot], *, title: str, reference: float | None = None, reference_label: str = "") -> Html:
-    """Figures between 0 and 1 as dots, one below the other, each with its interval as a bar.
+def key(kind: str) -> Html:
+    """A piece of a curve, for a legend."""
+    line = tag("line", x1=1, x2=25, y1=4, y2=4, class_=f"line {kind}")
+    return tag("svg", line, viewBox="0 0 26 8", class_="key", aria_hidden="true")
+
+
+def intervals(
+    dots: Sequence[Dot],
+    *,
+    title: str,
+    reference: float | None = None,
+    reference_label: str = "",
+    signed: bool = False,
+) -> Html:
+    """Figures as dots, one below the other, each with its interval as a bar.
 
     Parameters
     ----------
     dots : from top to bottom
     title : what is drawn
     reference : where a line is drawn through all of them, such as chance
+    reference_label : what it is
+    signed : whether the figures are differences, written with their sign
     """
     row = 30
     label_width = 16 + 7.5 * max(len(_shortened(dot.label)) for dot in dots)
@@ -105,6 +144,8 @@ def intervals(dots: Sequence[Dot], *, title: str, reference: float | None = None
     def across(value: float) -> float:
         return left + (right - left) * ((value - low) / (high - low) if high > low else 0.5)
 
+    written = f"{'+' if signed else ''}.3f"
+    said = []
     parts: list[Html] = []
     for tick in ticks:
         parts.append(tag("line", x1=across(tick), x2=across(tick), y1=6, y2=bottom, class_="grid"))
@@ -118,8 +159,11 @@ def intervals(dots: Sequence[Dot], *, title: str, reference: float | None = None
         if dot.low is not None and dot.high is not None:
             parts.append(tag("line", x1=across(dot.low), x2=across(dot.high), y1=y, y2=y, class_=f"bar {dot.kind}"))
         parts.append(tag("circle", cx=across(dot.value), cy=y, r=5.5, class_=f"dot {dot.kind}"))
-        parts.append(tag("text", f"{dot.value:.3f}", x=WIDTH - 4, y=y + 4, class_="axis value end"))
-    svg = tag("svg", parts, viewBox=f"0 0 {WIDTH} {bottom + 38}", role="img", aria_label=title)
+        parts.append(tag("text", f"{dot.value:{written}}", x=WIDTH - 4, y=y + 4, class_="axis value end"))
+        bounds_said = "" if dot.low is None else f", interval {dot.low:{written}} to {dot.high:{written}}"
+        said.append(f"{dot.label}: {dot.value:{written}}{bounds_said}")
+    view = f"0 0 {WIDTH} {bottom + 38}"
+    svg = tag("svg", parts, viewBox=view, role="img", aria_label=f"{title}. {'; '.join(said)}")
     return tag("figure", tag("figcaption", tag("strong", title)), svg, class_="chart")
 
 

@@ -19,7 +19,6 @@ from vpmim.pictures import (
     glyph_places,
     heat_overlay,
     pixel_reconstruction,
-    relative,
     to_bytes,
 )
 
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
 
 SIDE = 336
 """Side of a picture of cells, about; a cell is a whole number of pixels."""
+
+WEIGHTS_PALETTE: Bytes = to_bytes(colour_map(VIRIDIS, np.linspace(0, 1, 256)))
 
 _TILE = 224
 _GAP = 4
@@ -84,11 +85,13 @@ def reconstruction(arrays: Arrays, sample: int, scale: str, *, pixels: bool) -> 
     return Picture(places[:height, :width], GLYPH_PALETTE)
 
 
-def loss_weights(arrays: Arrays, sample: int, scale: str) -> Picture:
-    """Weight of each cell's error, relative to the largest."""
+def loss_weights(arrays: Arrays, sample: int, scale: str, *, largest: float | None = None) -> Picture:
+    """Weight of each cell's error, relative to `largest`, or to the largest of these."""
+    weights = np.asarray(arrays[f"weights_{scale}x"][sample], np.float64)
+    largest = float(weights.max()) if largest is None else largest
     cell_px, height, width = _size(arrays, scale)
-    coloured = to_bytes(colour_map(VIRIDIS, relative(arrays[f"weights_{scale}x"][sample])))
-    return Picture(coloured.repeat(cell_px, axis=0).repeat(cell_px, axis=1)[:height, :width])
+    places = to_bytes(weights / largest if largest > 0 else weights)
+    return Picture(places.repeat(cell_px, axis=0).repeat(cell_px, axis=1)[:height, :width], WEIGHTS_PALETTE)
 
 
 def panel_sheet(arrays: Arrays, *, pixels: bool) -> Bytes:

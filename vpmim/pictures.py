@@ -48,7 +48,7 @@ def data_uri(picture: Bytes, *, palette: Bytes | None = None) -> str:
         image.save(content, "JPEG", quality=88)
     else:
         image.putpalette(palette.tobytes())
-        image.save(content, "PNG", compress_level=9)
+        image.save(content, "PNG", compress_level=6)  # 9 takes four times as long for a tenth less
     kind = "jpeg" if palette is None else "png"
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
 
