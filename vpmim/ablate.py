@@ -5,6 +5,7 @@
     DIR/<arm>/seed_0/run/      a RUN of vpmim train
     DIR/<arm>/seed_0/eval/     results of vpmim linear-eval
     DIR/table.md  table.csv  table.json
+    DIR/report.html            the same as a page, with links to each run's own
 
 What is done already is not done again, so the same call goes on after an interruption.
 """
@@ -29,11 +30,10 @@ from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
 from vpmim.finetune import RECIPE
+from vpmim.report_ablation import EVAL, RUN, TABLE, write_ablation_report
 from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
-
-RUN, EVAL = "run", "eval"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def ablate(
     draws: int = 1000,
     say: Callable[[str], None] = lambda line: None,
 ) -> AblationSummary:
-    """Run a grid, or go on with it, and write its table.
+    """Run a grid, or go on with it, and write its table and its page.
 
     Parameters
     ----------
@@ -113,8 +113,10 @@ def ablate(
     rows = table(grid, finished, draws=draws) if any(cell.arm == grid.arms[0].name for cell in finished) else []
     if rows:
         write_file(out / "table.md", render(rows))
-        write_file(out / "table.json", json.dumps(rows, indent=1) + "\n")
+        write_file(out / TABLE, json.dumps(rows, indent=1) + "\n")
         write_file(out / "table.csv", _csv(rows))
+        say("writing the page and the reports of the runs")
+        write_ablation_report(out)
     return AblationSummary(ran, len(cells) - len(todo), rows, interrupted)
 
 

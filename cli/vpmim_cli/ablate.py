@@ -50,7 +50,8 @@ def ablate(
     """Compare configurations: train every arm with every seed, evaluate, and write one table.
 
     What is done is not done again: the same command goes on after an interruption. The table gives each arm's mean AUC
-    over the seeds and its paired difference from the baseline, with 95 % intervals by bootstrap over patients.
+    over the seeds and its paired difference from the baseline, with 95 % intervals by bootstrap over patients;
+    report.html shows it, with a link to the report of each run.
 
     Examples:
 
@@ -88,7 +89,7 @@ def ablate(
     }
     done = run_grid(chosen, caches, out, evaluation, devices=devices.split(","), say=note)
     summary(
-        {"ran": done.ran, "found_done": done.found, "table": str(out / "table.md")},
+        {"ran": done.ran, "found_done": done.found, "table": str(out / "table.md"), "report": str(out / "report.html")},
         as_json=as_json,
         title=f"ablation {chosen.name}",
         table=done.rows,
