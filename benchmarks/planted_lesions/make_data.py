@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from scene import CONDITIONS, KINDS, Planted, readings, scene
 
 from gazekit.build import build_heatmaps
+from vpmim.checkpoint import write_file
 from vpmim.datasets.labelled import OWN_SHARES, split_patients
 from vpmim.images import stored_size
 
@@ -88,19 +90,17 @@ def plant(index: Path, out: Path, *, limit: int | None, seed: int) -> tuple[list
 
 def write_labels(out: Path, images: list[tuple[str, str]], truth: dict[str, Planted], parts: tuple[str, ...]) -> None:
     """``labels.csv`` and ``truth.csv``. A kind's negatives are the images without a lesion; other kinds are unknown."""
-    with (out / "labelled" / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["path", "patient_id", "lesion", *KINDS, "split"])
-        for (image_id, patient), part in zip(images, parts, strict=True):
-            kind = truth[image_id].kind
-            of_kind = [int(kind == name) if kind in (name, None) else "" for name in KINDS]
-            table.writerow([f"{image_id}.png", patient, int(kind is not None), *of_kind, part])
-    with (out / "truth.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "patient", "kind", "xmin", "ymin", "xmax", "ymax"])
-        for image_id, patient in images:
-            planted = truth[image_id]
-            table.writerow([image_id, patient, planted.kind or "", *(planted.box or ("",) * 4)])
+    labels = [["path", "patient_id", "lesion", *KINDS, "split"]]
+    boxes = [["id", "patient", "kind", "xmin", "ymin", "xmax", "ymax"]]
+    for (image_id, patient), part in zip(images, parts, strict=True):
+        kind, box = truth[image_id].kind, truth[image_id].box
+        of_kind = [int(kind == name) if kind in (name, None) else "" for name in KINDS]
+        labels.append([f"{image_id}.png", patient, int(kind is not None), *of_kind, part])
+        boxes.append([image_id, patient, kind or "", *(box or ("",) * 4)])
+    for path, rows in ((out / "labelled" / "labels.csv", labels), (out / "truth.csv", boxes)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_file(path, text.getvalue())  # whole or not at all: an evaluation may be reading it
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """Does a correct gaze prior help? Lesions planted in real X-rays, simulated readers, every method, every control.
 
-    python benchmarks/planted_lesions/run.py INDEX OUT [--limit N] [--set train.epochs=10] [--seeds 1]
+    python benchmarks/planted_lesions/run.py INDEX OUT --size cpu --devices cpu,cpu
+    python benchmarks/planted_lesions/run.py INDEX OUT --size gpu --devices cuda:0,cuda:0,cuda:0,cuda:0
 
-Makes the data (make_data.py), calibrates the difficulty without looking at any method, runs methods.toml and
-priors.toml (`vpmim ablate`), and writes OUT/planted_lesions.md. What is done is not done again. The gaze is simulated:
-this tells how the mechanism behaves when a prior is right, and not what radiologists' gaze is worth.
+INDEX is a CSV of chest X-rays, see make_data.py. Makes the data, measures the difficulty without looking at any method,
+trains and probes every arm of methods.toml, priors.toml, readers.toml, parts.toml and of the scaling curve with every
+seed (`vpmim.ablate`; arms of one name are one run, whichever table they are in), and writes OUT/planted_lesions.md and
+OUT/*.svg. What is done is not done again. The gaze is simulated: this tells how the mechanism behaves when a prior is
+right, and not what radiologists' gaze is worth.
 """
 
 from __future__ import annotations
@@ -14,93 +17,129 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+from figures import priors_figure, scaling_figure
 from make_data import INPUT
-from scene import CONDITIONS
+from scaling import MEASURED, NONE, PREDICTED, SIZES, predict, predicted_cache, scaling_grid
+from scene import CONDITIONS, KINDS
+from supervised import supervised_auc
 
+from gazekit.cache import open_cache
 from vpmim.ablate import ablate, render
-from vpmim.ablation_grid import load_grid
+from vpmim.ablation_grid import Grid, load_grid
 from vpmim.encoder import EncoderSpec
 from vpmim.evaluate import linear_eval
-from vpmim.evaluation import Task
 from vpmim.export import timm_config
 from vpmim.features import random_encoder
-from vpmim.finetune import finetune
-from vpmim.recipe import Recipe
 from vpmim.results import read_results
+from vpmim.settings import ModelConfig
 
 HERE = Path(__file__).resolve().parent
-SPEC = EncoderSpec(name="vit_small_patch8_224", input_size=INPUT, mean=0.5, std=0.25, depth=6, width=128, heads=4)
-SUPERVISED = Recipe(
-    features="mean",
-    head_norm="layer",
-    lr=1e-3,
-    lr_per_256=False,
-    layer_decay=1.0,
-    batch_size=64,
-    epochs=30,
-    crop="resized",
-    crop_scale=(0.7, 1.0),
-    drop_path=0.0,
-    clip_grad=1.0,
-)
-"""A supervised network of the same size: what the labels allow."""
+GRIDS = ("methods", "priors", "readers", "parts")
+SCALING = "scaling"
+FULL = "VP-MIM with the gaze head"
 
 
 def main() -> None:
-    """Data, calibration, both grids, one page."""
+    """Data, difficulty, every table, one page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--size", choices=("cpu", "gpu"), default="cpu", help="a file of benchmarks/sizes")
     parser.add_argument("--limit", type=int, default=None, help="only so many images")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every arm")
-    parser.add_argument("--seeds", type=int, default=None, help="only so many of the grids' seeds")
-    parser.add_argument("--grids", default="methods,priors")
-    parser.add_argument("--devices", default="auto")
-    parser.add_argument("--supervised-epochs", type=int, default=SUPERVISED.epochs)
+    parser.add_argument("--seeds", type=int, default=3, help="only so many of the grids' seeds")
+    parser.add_argument("--grids", default=",".join((*GRIDS, SCALING)))
+    parser.add_argument("--conditions", default=",".join(CONDITIONS), help="caches to make, for fewer of the grids")
+    parser.add_argument("--devices", default="auto", help="one process each; a device may be named several times")
+    parser.add_argument("--supervised-epochs", type=int, default=12)
     arguments = parser.parse_args()
-    out = arguments.out
+    out, devices = arguments.out, arguments.devices.split(",")
     limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
-    subprocess.run([sys.executable, HERE / "make_data.py", arguments.index, out, *limit], check=True)
-    devices = arguments.devices.split(",")
-    recipe = dataclasses.replace(SUPERVISED, epochs=arguments.supervised_epochs)
-    page = ["# Planted lesions", "", "## Difficulty", "", *calibrate(out, recipe, device=devices[0])]
-    data = {"" if name == "gaze" else name: [out / "caches" / name] for name in CONDITIONS}
-    for name in arguments.grids.split(","):
-        grid = load_grid(HERE / f"{name}.toml", arguments.set)
-        if arguments.seeds is not None:
-            grid = dataclasses.replace(grid, seeds=grid.seeds[: arguments.seeds])
+    make = [sys.executable, HERE / "make_data.py", arguments.index, out, "--conditions", arguments.conditions, *limit]
+    subprocess.run(make, check=True)
+
+    size = tomllib.loads((HERE.parent / "sizes" / f"{arguments.size}.toml").read_text())["set"] + arguments.set
+    grids = {name: load_grid(HERE / f"{name}.toml", size) for name in GRIDS}
+    model = grids["methods"].arms[0].config.model
+    page = ["# Planted lesions", "", "## Difficulty", ""]
+    page += difficulty(out, model, arguments.supervised_epochs, device=devices[0])
+
+    def run(grid: Grid) -> list[dict[str, Any]]:
+        data = {"" if name == "gaze" else name: [out / "caches" / name] for name in CONDITIONS}
+        data |= {predicted_cache(share): [out / "caches" / predicted_cache(share)] for share in SIZES}
         evaluation = {"dataset": "folder", "data": out / "labelled", "features": "mean"}
-        done = ablate(grid, data, out / name, evaluation, devices=devices, say=print)
-        page += ["", f"## {name.capitalize()}", "", render(done.rows)]
+        grid = dataclasses.replace(grid, seeds=grid.seeds[: arguments.seeds])
+        return ablate(grid, data, out / "runs", evaluation, devices=devices, say=print).rows
+
+    for name in arguments.grids.split(","):
+        if name == SCALING:
+            rows = scale(size, grids["methods"], out, run, device=devices[0])
+            scaling_figure(rows, out / "scaling.svg")
+        else:
+            rows = run(grids[name])
+        if name == "priors":
+            priors_figure(rows, out / "priors.svg")
+        (out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+        page += ["", f"## {name.capitalize()}", "", render(rows)]
     (out / "planted_lesions.md").write_text("\n".join(page) + "\n", encoding="utf-8")
     print(f"\nwritten: {out / 'planted_lesions.md'}")
 
 
-def calibrate(out: Path, recipe: Recipe, *, device: str) -> list[str]:
+def scale(size: Sequence[str], methods: Grid, out: Path, run: Any, *, device: str) -> list[dict[str, Any]]:
+    """The scaling curve: what is trained without predictions first, since an encoder of it makes them."""
+    images = {share: len(open_cache(out / "caches" / name)) for share, name in SIZES.items()}
+    grid = scaling_grid(size, methods.seeds, (NONE, MEASURED), images)
+    run(grid)
+    encoder = out / "runs" / grid.arms[0].slug / f"seed_{grid.seeds[0]}" / "run"
+    predict(out / "caches", encoder, out / "gaze_models", device=device, say=print)
+    whole = next(arm for arm in methods.arms if arm.name == FULL)
+    grid = scaling_grid(size, methods.seeds, (NONE, MEASURED, PREDICTED), images)
+    return run(dataclasses.replace(grid, arms=(*grid.arms, whole)))
+
+
+def difficulty(out: Path, model: ModelConfig, epochs: int, *, device: str) -> list[str]:
     """How hard it is: raw pixels and random encoders (should be low), and a supervised network (should be able)."""
-    weights = out / "random"
+    spec = EncoderSpec(
+        name=model.encoder,
+        input_size=INPUT,
+        mean=0.5,
+        std=0.25,
+        depth=model.depth,
+        width=model.width,
+        heads=model.heads,
+    )
+    weights, controls, supervised = out / "random", out / "controls", out / "supervised.json"
     if not weights.exists():
         weights.mkdir(parents=True)
-        encoder = random_encoder(SPEC, 0)
+        encoder = random_encoder(spec, 0)
         tensors = {name: tensor.contiguous() for name, tensor in encoder.vit.state_dict().items()}
         safetensors.torch.save_file(tensors, weights / "model.safetensors")
         (weights / "config.json").write_text(json.dumps(timm_config(encoder, in_chans=1)))
-    task = Task(data=out / "labelled")
-    if not (out / "controls" / "results.json").exists():
-        linear_eval(weights, data=task.data, out=out / "controls", features="mean", controls=True, device=device)
-    if not (out / "supervised" / "results.json").exists():
-        begun = (out / "supervised" / "recipe.toml").exists()
-        finetune(weights, task, out / "supervised", recipe, resume=begun, device=device, say=print)
-    lines = ["| system | AUC lesion (95 %) | mean AUC |", "| --- | --- | --- |"]
-    controls, supervised = read_results(out / "controls")["systems"], read_results(out / "supervised")["systems"]
-    shown = {"raw pixels": controls["raw pixels"], "random encoder": controls["random encoder"]}
-    for name, system in (shown | {"supervised, same size": supervised["encoder"]}).items():
-        auc, mean = system["classes"]["lesion"]["auc"], system["mean"]["auc"]["value"]
-        lines.append(f"| {name} | {auc['value']:.3f} ({auc['low']:.3f}-{auc['high']:.3f}) | {mean:.3f} |")
-    return lines
+    if not (controls / "results.json").exists():
+        linear_eval(weights, data=out / "labelled", out=controls, features="mean", controls=True, device=device)
+    if not supervised.exists():
+        place = "cuda" if device.startswith("cuda") else "cpu"
+        found = supervised_auc(out / "labelled", side=INPUT, epochs=epochs, device=place, say=print)
+        supervised.write_text(json.dumps(found, indent=1) + "\n")
+    lines = ["| system | lesion or none | " + " | ".join(KINDS) + " |", "| --- " * (2 + len(KINDS)) + "|"]
+    systems = read_results(controls)["systems"]
+    shown = {
+        name: {label: figures["auc"]["value"] for label, figures in systems[name]["classes"].items()}
+        for name in ("raw pixels", "random encoder")
+    }
+    lines += [_row(name, auc) for name, auc in shown.items()]
+    return [*lines, _row("convolutional network trained on the labels", json.loads(supervised.read_text()))]
+
+
+def _row(name: str, auc: Mapping[str, float]) -> str:
+    shown = [f"{100 * auc[label]:.1f}" if label in auc else "none" for label in ("lesion", *KINDS)]
+    return f"| {name} | " + " | ".join(shown) + " |"
 
 
 if __name__ == "__main__":

@@ -32,14 +32,36 @@ AMPLITUDE = (0.22, 0.40)
 
 READERS: dict[str, ReaderParameters] = {
     "gaze": ReaderParameters(),
-    "error": ReaderParameters(calibration_error_dva=1.5),
-    "missed": ReaderParameters(miss_rate=0.5),
-    "glance": ReaderParameters(lesion_dwell=0.10),
+    "error_1.5": ReaderParameters(calibration_error_dva=1.5),
+    "error_3": ReaderParameters(calibration_error_dva=3.0),
+    "missed_0.5": ReaderParameters(miss_rate=0.5),
+    "missed_0.9": ReaderParameters(miss_rate=0.9),
+    "dwell_0.1": ReaderParameters(lesion_dwell=0.10),
+    "dwell_0.03": ReaderParameters(lesion_dwell=0.03),
 }
-"""Simulated readers: REFLACX's calibration error and a tenth of the lesions missed; then one thing worse at a time."""
+"""Simulated readers: REFLACX's calibration error (0.43 degrees), a tenth of the lesions missed and 35 % of the time on
+those that are noticed; then one thing worse at a time."""
 
-CONDITIONS = (*READERS, "oracle", "tenth")
-"""Priors with a cache of their own: ``oracle`` looks at the lesion and nowhere else; ``tenth``: gaze on a tenth."""
+
+@dataclass(frozen=True)
+class Part:
+    """Of the training images: the share that is used, and the share that the first of the readers read."""
+
+    images: float = 1.0
+    read: float = 1.0
+
+
+PARTS = {
+    "quarter": Part(read=0.25),
+    "tenth": Part(read=0.1),
+    "scale_50": Part(0.5, 0.1),
+    "scale_25": Part(0.25, 0.1),
+    "scale_10": Part(0.1, 0.1),
+}
+"""A smaller part lies inside a larger one, and the tenth that was read is the same in all of them."""
+
+CONDITIONS = ("gaze", "oracle", *(name for name in READERS if name != "gaze"), *PARTS)
+"""Priors with a cache of their own; ``oracle`` looks at the lesion and nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +142,14 @@ def readings(
     condition : one of `CONDITIONS`
     seed : of the readers
     """
+    part = PARTS.get(condition, Part())
+    place = {image_id: _generator("part", image_id, seed).random() for image_id, _ in images}
+    images = [(image_id, patient) for image_id, patient in images if place[image_id] < part.images]
     entries = [
         Entry(
             image_id=image_id,
             image_path=f"{image_id}.png",
-            reading_id=f"{image_id}.r" if _is_read(image_id, condition, seed) else None,
+            reading_id=f"{image_id}.r" if place[image_id] < part.read else None,
             patient_id=patient,
         )
         for image_id, patient in images
@@ -170,10 +195,6 @@ def _only_at(fixation: pd.DataFrame, box: tuple[float, float, float, float]) -> 
         px_per_deg_x=max((x1 - x0) / 4, 0.5),
         px_per_deg_y=max((y1 - y0) / 4, 0.5),
     )
-
-
-def _is_read(image_id: str, condition: str, seed: int) -> bool:
-    return condition != "tenth" or _generator("tenth", image_id, seed).random() < 0.1
 
 
 def _generator(what: str, name: str, seed: int) -> np.random.Generator:
