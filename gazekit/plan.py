@@ -89,7 +89,7 @@ class Parameters:
             _check_range("grid", n, 1, self.image_size)
         _check_range("shard_size", self.shard_size, 1, 1_000_000)
         _check_choice("per", self.per, PER)
-        _check_choice("gaze", self.gaze, GAZE)
+        _check_choice("gaze (--from)", self.gaze, GAZE)
         _check_choice("window", self.window, WINDOWS)
         check_windowing(self.windowing)
 

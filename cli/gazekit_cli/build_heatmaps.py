@@ -11,6 +11,7 @@ import typer
 
 from gazekit.errors import InputError
 from gazekit_cli.build_summary import show_build
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import note, progress, summary
 from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_grid, parse_screen
 
@@ -22,7 +23,8 @@ def build_heatmaps(
         str,
         typer.Option(
             help="Format of ROOT: reflacx, egd, mimic-eye, bids, tobii, eyelink, gazepoint, pupil, table, or images "
-            "for a folder without gaze."
+            "for a folder without gaze.",
+            autocompletion=names_in("gazekit.sources:SOURCES"),
         ),
     ],
     images: Annotated[
@@ -37,20 +39,43 @@ def build_heatmaps(
     image_size: Annotated[int, typer.Option(help="Side of the stored square in pixels.")] = 256,
     grid: Annotated[str, typer.Option(metavar="N|RxC", help="Patches of the stored relevance.")] = "14",
     heatmap_size: Annotated[int, typer.Option(help="Side of the stored heatmap; 0 for none.")] = 224,
-    per: Annotated[str, typer.Option(help="A row is an image (readers averaged) or a reading.")] = "image",
+    per: Annotated[
+        str,
+        typer.Option(
+            help="A row is an image (readers averaged) or a reading.", autocompletion=names_in("gazekit.plan:PER")
+        ),
+    ] = "image",
     gaze: Annotated[
-        str, typer.Option("--from", help="fixations, or samples: raw gaze, weighed by time.")
+        str,
+        typer.Option(
+            "--from",
+            help="fixations, or samples: raw gaze, weighed by time.",
+            autocompletion=names_in("gazekit.plan:GAZE"),
+        ),
     ] = "fixations",
     window: Annotated[
-        str, typer.Option(help="whole, or sentences: a row for each sentence of each reading, <reading_id>.s00 on.")
+        str,
+        typer.Option(
+            help="whole, or sentences: a row for each sentence of each reading, <reading_id>.s00 on.",
+            autocompletion=names_in("gazekit.plan:WINDOWS"),
+        ),
     ] = "whole",
-    windowing: Annotated[str, typer.Option(help="dicom, reflacx, percentile or mimic-jpg.")] = "dicom",
+    windowing: Annotated[
+        str,
+        typer.Option(
+            help="dicom, reflacx, percentile or mimic-jpg.", autocompletion=names_in("gazekit.windowing:WINDOWINGS")
+        ),
+    ] = "dicom",
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes; default one a core. With slurm: jobs at a time.", show_default=False),
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="processes; dask or slurm for a cluster; serial for debugging.")
+        str,
+        typer.Option(
+            help="processes; dask or slurm for a cluster; serial for debugging.",
+            autocompletion=names_in("gazekit.executors:EXECUTORS"),
+        ),
     ] = "processes",
     scheduler: Annotated[
         str | None,

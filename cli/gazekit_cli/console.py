@@ -107,6 +107,8 @@ def run_app(app: typer.Typer) -> NoReturn:
 def describe_os_error(error: OSError) -> str:
     """``reason: path`` without Python's bracketed errno."""
     path = error.filename2 or error.filename
+    if isinstance(error, FileExistsError | NotADirectoryError) and path:
+        return f"{os.fspath(path)} is, or lies under, a file; name a folder"
     return f"{error.strerror or error}" + (f": {os.fspath(path)}" if path else "")
 
 

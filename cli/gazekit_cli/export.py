@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import progress, summary
 
 
 def export(
     cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache.", show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory to make.", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="png, npy, zarr, webdataset or bids.", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="png, npy, zarr, webdataset or bids.",
+            show_default=False,
+            autocompletion=names_in("gazekit.export:FORMATS"),
+        ),
+    ],
     verify: Annotated[bool, typer.Option("--verify", help="Re-hash the cache first; refuse a damaged one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many rows would be written where.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
 from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_screen
 
@@ -31,7 +32,9 @@ def fixations(
     algorithm: Annotated[
         str | None,
         typer.Option(
-            help="adaptive, ivt, idt, ihmm or i2mc; default that of --spec, or else adaptive.", show_default=False
+            help="adaptive, ivt, idt, ihmm or i2mc; default that of --spec, or else adaptive.",
+            show_default=False,
+            autocompletion=names_in("gazekit.events.detection:ALGORITHMS"),
         ),
     ] = None,
     images: Annotated[

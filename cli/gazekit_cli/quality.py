@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
 from gazekit_cli.options import DistanceOption, ScreenMmOption, ScreenPxOption, SpecOption, parse_screen
 
@@ -28,7 +29,10 @@ MAX_ROWS = 40
 
 def quality(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="The data set as published.", show_default=False)],
-    dataset: Annotated[str, typer.Option(help="Format of ROOT, as for build-heatmaps.")],
+    dataset: Annotated[
+        str,
+        typer.Option(help="Format of ROOT, as for build-heatmaps.", autocompletion=names_in("gazekit.sources:SOURCES")),
+    ],
     images: Annotated[
         Path | None, typer.Option(help="Where the images lie, for formats that need them.", show_default=False)
     ] = None,

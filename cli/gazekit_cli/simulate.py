@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gazekit.errors import InputError
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import progress, summary
 
 
@@ -15,7 +16,10 @@ def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder.", show_default=False)],
     dataset: Annotated[
         str,
-        typer.Option(help="reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil, tobii or table."),
+        typer.Option(
+            help="reflacx, egd, mimic-eye, bids, eyelink, gazepoint, pupil, tobii or table.",
+            autocompletion=names_in("gazekit.simulate:SIMULATORS"),
+        ),
     ] = "reflacx",
     images: Annotated[
         Path | None,

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import note, progress, summary
 
 
 def bench(
     configs: Annotated[
         list[str] | None,
-        typer.Option("--config", metavar="NAME|FILE.toml", help="A method; may be repeated. Default: vp_mim and mae."),
+        typer.Option(
+            "--config",
+            metavar="NAME|FILE.toml",
+            help="A method; may be repeated. Default: vp_mim and mae.",
+            autocompletion=names_in("vpmim.config:config_names"),
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated.")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import note, summary
 from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
@@ -27,7 +28,12 @@ def finetune(
         Path, typer.Option(metavar="RUN2", help="Folder for the classifier and its results.", show_default=False)
     ],
     dataset: Annotated[
-        str, typer.Option(help="chestxray14, rsna, chexpert, siim, vindr, mimic or folder.", show_default=False)
+        str,
+        typer.Option(
+            help="chestxray14, rsna, chexpert, siim, vindr, mimic or folder.",
+            show_default=False,
+            autocompletion=names_in("vpmim.datasets:DATASETS"),
+        ),
     ],
     recipe: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="A recipe of configs/recipes.")] = "finetune",
     overrides: Annotated[

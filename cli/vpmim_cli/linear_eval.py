@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import note, summary
 from vpmim_cli.counting import in_turn
 from vpmim_cli.dicom_cache import convert_dicom
@@ -30,6 +31,7 @@ def linear_eval(
             help="chestxray14, rsna, chexpert, siim, vindr, mimic; or folder: class folders, or labels.csv (path, "
             "patient_id, labels, split).",
             show_default=False,
+            autocompletion=names_in("vpmim.datasets:DATASETS"),
         ),
     ],
     labels: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import note, progress, summary
 
 
@@ -19,7 +20,12 @@ def train(
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder that the run is written to.")],
     config: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.toml", help="A method by name (configs/), or a file.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml",
+            help="A method by name (configs/), or a file.",
+            autocompletion=names_in("vpmim.config:config_names"),
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting; may be repeated.")
