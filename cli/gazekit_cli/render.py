@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gazekit_cli.completion import names_in
 from gazekit_cli.console import progress, summary
 
 
@@ -18,7 +19,10 @@ def render(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N rows.", show_default=False)] = None,
     size: Annotated[int, typer.Option(help="Side of a panel in pixels, of pictures without --dpi.")] = 640,
-    format_: Annotated[str, typer.Option("--format", help="png, svg or pdf.")] = "png",
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="png, svg or pdf.", autocompletion=names_in("gazekit.figures:FORMATS")),
+    ] = "png",
     dpi: Annotated[
         int | None,
         typer.Option(
@@ -55,6 +59,12 @@ def render(
             pictures = render_cache(opened, out_dir, rows=rows, size=size, on_row=advance)
         else:
             pictures = render_figures(
-                opened, out_dir, rows=rows, format=format_, dpi=dpi or 300, contact_sheet=contact_sheet, on_row=advance
+                opened,
+                out_dir,
+                rows=rows,
+                format=format_,
+                dpi=300 if dpi is None else dpi,
+                contact_sheet=contact_sheet,
+                on_row=advance,
             )
     summary({"pictures": pictures, "directory": str(out_dir)}, as_json=as_json, title="render")
