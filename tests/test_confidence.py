@@ -1,4 +1,4 @@
-"""Confidence of gaze: 1 is measured gaze, 0 is none, and between them kappa, lambda and the gaze head scale with it."""
+"""Confidence of gaze: what a prediction claims to tell, and how kappa, lambda and the gaze head scale with it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gazekit.cache import open_cache
 from gazekit.predicted import PredictedGaze, write_predicted_cache
 from vpmim.config import Config, ConfigError, load_config
 from vpmim.data import DataError, Samples, load_data
+from vpmim.gaze_confidence import confidence_facts, confidence_of, information
 from vpmim.loss import cell_weights, gaze_prediction_loss
 from vpmim.masking import region_quota
 from vpmim.model import build_model
@@ -50,6 +51,38 @@ def predicted_cache(source: Path, out: Path, confidence: dict[int, float]) -> Pa
     rows = [(row, PredictedGaze(cache.fixations(row)[:, :9], value)) for row, value in sorted(confidence.items())]
     write_predicted_cache(cache, out, rows, predictor={"of": str(confidence)})
     return out
+
+
+# what it is
+
+
+def test_information_is_0_for_an_even_distribution_and_log_patches_for_a_single_one():
+    share = torch.tensor([[0.25, 0.25, 0.25, 0.25], [1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [1, 0, 0, 0]])
+    valid = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], dtype=torch.bool)
+    expected = [0, math.log(4), math.log(2), 0, 0]
+    assert information(share.double(), valid).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_confidence_is_the_information_as_a_share_of_measured_maps_and_no_more_than_1():
+    assert [confidence_of(gain, 0.8) for gain in (0, 0.2, 0.8, 2)] == pytest.approx([0, 0.25, 1, 1])
+    assert confidence_of(-1e-17, 0.8) == 0  # rounding
+    assert confidence_of(0.0, 0.0) == 0
+
+
+def test_what_a_confidence_promised_is_set_beside_what_came_true():
+    target, even = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]]).double(), torch.full((2, 4), 0.25).double()
+    guess = torch.tensor([[0.5, 0.5, 0, 0], [0, 0.5, 0.5, 0]]).double()
+    sure = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.7, 0.1, 0.1, 0.1]]).double()
+    valid = torch.ones(2, 4, dtype=torch.bool)
+    gain = math.log(4)
+    found = confidence_facts({"guess": guess, "even": even, "sure": sure}, target, valid, [gain, gain])
+    # half of log 4 is claimed by each guess, and log 2 of it comes true
+    assert found["guess"] == {"mean": pytest.approx(0.5), "came_true": pytest.approx(0.5), "correlation": None}
+    assert found["even"]["mean"] == pytest.approx(0, abs=1e-12)
+    assert found["even"]["came_true"] == pytest.approx(0, abs=1e-12)
+    true = (math.log(0.7 * 4) + math.log(0.1 * 4)) / 2 / gain
+    assert found["sure"]["came_true"] == pytest.approx(true)
+    assert found["sure"]["mean"] > 0.3 > found["sure"]["came_true"]
 
 
 # the step

@@ -137,7 +137,7 @@ def timm_config(encoder: Encoder, *, in_chans: int) -> dict[str, Any]:
     }
 
 
-def load_encoder(path: str | Path) -> Encoder:
+def load_encoder(path: str | Path, *, ema: bool = False) -> Encoder:
     """An encoder for evaluation, in evaluation mode on the CPU, that takes grey values in [0, 1].
 
     Parameters
@@ -145,6 +145,7 @@ def load_encoder(path: str | Path) -> Encoder:
     path : one of
         a RUN (its newest whole checkpoint); an exported folder; a ``.safetensors`` or ``.pth`` file, of ours, with a
         timm ``config.json`` beside it, or of a plain ViT whose size its tensors tell
+    ema : of a RUN whose method has a teacher, the teacher: the moving average of the encoder
 
     Returns
     -------
@@ -155,14 +156,14 @@ def load_encoder(path: str | Path) -> Encoder:
     Raises
     ------
     WeightsError
-        Nothing there, damaged, unsafe, or of no architecture that is known.
+        Nothing there, damaged, unsafe, of no architecture that is known, or without the moving average asked for.
     """
     file = weights_file(Path(path), cure="give a RUN, an exported folder, or a .safetensors or .pth file")
     recorded = _recorded_spec(file)
     if recorded is None:
-        spec, weights = _foreign(file)
+        spec, weights = _foreign(file, ema=ema)
     else:
-        spec, weights = recorded, read_weights(file, name=recorded.architecture)
+        spec, weights = recorded, read_weights(file, name=recorded.architecture, ema=ema)
     encoder = Encoder(spec)
     report = load_weights(encoder, weights, source=str(path))
     if report.missing or (report.unused and recorded is None):
@@ -182,7 +183,7 @@ def _recorded_spec(file: Path) -> EncoderSpec | None:
         raise WeightsError(f"{file}: its own description is incomplete; was it written by another version?") from None
 
 
-def _foreign(file: Path) -> tuple[EncoderSpec, Weights]:
+def _foreign(file: Path, *, ema: bool) -> tuple[EncoderSpec, Weights]:
     """Weights of another origin, and their encoder as a timm ``config.json`` beside them or else their shapes tell."""
     beside = file.parent / CONFIG
     config = read_json(beside) if beside.is_file() else {}
@@ -194,7 +195,7 @@ def _foreign(file: Path) -> tuple[EncoderSpec, Weights]:
     else:
         state, _ = timm_names(read_state(file), source=str(file))
         name, input_size = _architecture(state, source=str(file))
-    weights = read_weights(file, name=name)
+    weights = read_weights(file, name=name, ema=ema)
     # a grey value has one mean and one deviation; the stem is folded exactly, so any choice gives the same features
     spec = EncoderSpec(
         name=name,

@@ -18,6 +18,7 @@ from torch import Tensor
 from gazekit.cache import PriorCache, open_cache
 from vpmim.export import load_encoder
 from vpmim.features import versions, weights_fingerprint
+from vpmim.gaze_confidence import confidence_facts, information
 from vpmim.gaze_network import (
     HEAD,
     MODELS,
@@ -33,16 +34,17 @@ from vpmim.gaze_network import (
 )
 from vpmim.gaze_predictor import (
     ALL,
-    CONFIDENCE,
+    FORMAT,
     GazePredictionError,
     GazePredictor,
-    concentration,
     image_keys,
     save_predictor,
 )
 from vpmim.gaze_scores import compare_scores, patch_scores
 from vpmim.process import repeatable, usable_device
 from vpmim.report import simulated
+from vpmim.seen_gaze import NO, YES, SeenGaze, seen_gaze
+from vpmim.weight_files import weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,6 +76,8 @@ def fit_gaze(
     out: str | Path,
     *,
     encoder: str | Path | None = None,
+    ema: bool = False,
+    allow_seen_gaze: bool = False,
     model: str | None = None,
     folds: int = 5,
     epochs: int = 30,
@@ -89,6 +93,8 @@ def fit_gaze(
     caches : caches of gazekit; of their rows, those with measured gaze are used
     out : a folder that does not exist yet, or is empty
     encoder : a RUN or weights; see `vpmim.export.load_encoder`. For the model ``head`` only
+    ema : take the encoder's moving average, of a RUN whose method has a teacher
+    allow_seen_gaze : go on with an encoder that was itself pre-trained with the gaze of these caches, and record it
     model : ``head``, the gaze head of method.md (g) on the frozen encoder, or ``unet``, on the pixels alone;
         default the head where there is an encoder
     folds : K; all images of a patient are in one
@@ -109,7 +115,7 @@ def fit_gaze(
     ------
     GazePredictionError
         No measured gaze, fewer patients than folds, caches of several sizes or grids, `out` holds something, options
-        that do not go together.
+        that do not go together, or an encoder that has seen this gaze.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -117,6 +123,8 @@ def fit_gaze(
     model = model or (UNET if encoder is None else HEAD)
     if model not in MODELS:
         raise GazePredictionError(f"--model must be one of {', '.join(MODELS)}, got {model!r}")
+    if ema and encoder is None:
+        raise GazePredictionError("--weights ema is the moving average of an encoder; give --encoder RUN")
     if (encoder is None) == (model == HEAD):
         wanted = "needs --encoder RUN or WEIGHTS" if model == HEAD else "looks at pixels and takes no --encoder"
         raise GazePredictionError(f"--model {model} {wanted}")
@@ -125,7 +133,13 @@ def fit_gaze(
     place = usable_device(device)
     opened = [open_cache(path) for path in caches]
     size = _one(opened, "image_size")
-    frozen = None if encoder is None else load_encoder(encoder).to(place)
+    frozen = None if encoder is None else load_encoder(encoder, ema=ema).to(place)
+    saw = SeenGaze(NO, "there is no encoder") if encoder is None else seen_gaze(weights_file(Path(encoder)), opened)
+    if saw.answer == YES and not allow_seen_gaze:
+        raise GazePredictionError(
+            f"{saw.because}, so no fold is unseen to it: take an encoder pre-trained without that gaze (such as by "
+            "--config localmim), or --allow-seen-gaze, which marks the figures and the predictions"
+        )
     grid = _one(opened, "grid") if frozen is None else frozen.grid
     with repeatable(place, torch.get_num_threads()):
         data = _read(opened, size, network_inputs(grid, frozen), place)
@@ -136,11 +150,13 @@ def fit_gaze(
         total_N = mass_NL.sum(dim=1)
         usable_N = total_N > MIN_MASS
         target_NL = mass_NL / total_N.clamp(min=MIN_MASS)[:, None]
-        networks, mean_rows = {}, {}
+        networks, mean_rows, measured_gain = {}, {}, {}
+        gain_N = information(target_NL, valid_NL)
         predicted_NL, baseline_NL = torch.zeros_like(target_NL), torch.zeros_like(target_NL)
         for done, name in enumerate([*map(str, range(folds)), ALL], start=1):
             held_N = torch.tensor([str(fold) == name for fold in fold_N])
             rows = torch.nonzero(usable_N & ~held_N)[:, 0]
+            measured_gain[name] = float(gain_N[rows].mean())
             mean_rows[name] = mean_row([data.gaussians[row] for row in rows], data.frame_N6[rows])
             mean_NL = mean_maps(mean_rows[name], data.frame_N6, size, valid_NL, grid)
             networks[name] = fit_network(
@@ -164,14 +180,16 @@ def fit_gaze(
             networks,
             mean_rows,
             {key: str(fold) for keys, fold in zip(data.keys, fold_N, strict=True) for key in keys},
+            measured_gain,
             data.simulated,
+            saw.answer,
         )
         names = [str(fold) for fold in fold_N]
         for rows in torch.arange(len(names)).split(_BATCH["cpu"]):
             batch = [names[row] for row in rows]
             predicted_NL[rows] = predictor.distributions(data.input_N[rows], batch, data.frame_N6[rows], size)
     results = {
-        "format": 1,
+        "format": FORMAT,
         "model": model,
         "folds": folds,
         "epochs": epochs,
@@ -183,9 +201,21 @@ def fit_gaze(
         "images_grouped_by_image_id": data.has_patient.count(False),
         "left_out": data.counts | {"gaze on padding only": int((~usable_N).sum())},
         **_judged(predicted_NL, baseline_NL, target_NL, valid_NL, usable_N, data, group_N, grid, model, draws),
+        "confidence": confidence_facts(
+            {NAMES[model]: predicted_NL[usable_N], MEAN_MAP: baseline_NL[usable_N]},
+            target_NL[usable_N],
+            valid_NL[usable_N],
+            [measured_gain[str(fold)] for fold, usable in zip(fold_N, usable_N.tolist(), strict=True) if usable],
+        ),
         "encoder": None
         if frozen is None
-        else {"name": Path(str(encoder)).name, "spec": asdict(frozen.spec), "sha256": weights_fingerprint(frozen)},
+        else {
+            "name": Path(str(encoder)).name,
+            "weights": "ema" if ema else "trained",
+            "spec": asdict(frozen.spec),
+            "sha256": weights_fingerprint(frozen),
+        },
+        "encoder_saw_gaze": saw._asdict(),
         "caches": [{"name": cache.path.name, "fingerprint": cache.fingerprint} for cache in opened],
         "versions": versions(),
         "device": place.type,
@@ -290,7 +320,7 @@ def _judged(
 ) -> dict[str, Any]:
     """Out-of-fold figures of the predictor and of the mean map."""
     scores: dict[str, list[dict[str, float]]] = {NAMES[model]: [], MEAN_MAP: []}
-    patients, confidence = [], []
+    patients = []
     for row in torch.nonzero(usable_N)[:, 0].tolist():
         valid_L = valid_NL[row]
         place_F = _fixated(data.gaussians[row], data.frame_N6[row].numpy(), data.size, grid)
@@ -303,17 +333,7 @@ def _judged(
             shares_V = shares_NL[row][valid_L].numpy()
             scores[name].append(patch_scores(shares_V, measured_V, baseline_V, fixated_F))
         patients.append(str(group_N[row]))
-        confidence.append(concentration(predicted_NL[row][valid_L]))
-    gains = [image["ig"] for image in scores[NAMES[model]]]
-    varies = len(gains) > 1 and np.std(gains) > 0 and np.std(confidence) > 0
-    return compare_scores(scores, patients, draws=draws) | {
-        "judged": len(patients),
-        "confidence": {
-            "is": CONFIDENCE,
-            "mean": float(np.mean(confidence)),
-            "correlation_with_ig": float(np.corrcoef(confidence, gains)[0, 1]) if varies else None,
-        },
-    }
+    return compare_scores(scores, patients, draws=draws) | {"judged": len(patients)}
 
 
 def _fixated(

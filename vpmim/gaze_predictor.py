@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from vpmim.checkpoint import METADATA_KEY, fsync_path, write_file
 from vpmim.encoder import Encoder
 from vpmim.export import load_encoder
+from vpmim.gaze_confidence import CONFIDENCE, confidence_of, information
 from vpmim.gaze_network import (
     MODELS,
     UNET,
@@ -49,15 +49,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 PREDICTOR, NETWORKS, ENCODER, RESULTS = "predictor.json", "networks.safetensors", "encoder.safetensors", "results.json"
+FORMAT = 2
 ALL = "all"
 """The network fitted on every patient."""
 
 KEPT_MASS = 0.99
 """Share of a predicted distribution that the Gaussians keep; the smallest patches make up the rest."""
-
-CONFIDENCE = (
-    "1 - entropy / log(patches) of the predicted distribution: how concentrated it is, not how often it is right"
-)
 
 _BATCH = {"cpu": 32, "cuda": 256}
 
@@ -79,7 +76,9 @@ class GazePredictor:
     networks : fold, or `ALL`, -> network
     mean_rows : the same -> the mean map it starts from, see `vpmim.gaze_network.mean_row`
     folds : `image_keys` -> fold of those whose gaze it was fitted on
+    measured_gain : the same -> mean `information` of the measured maps that it was fitted on, nats
     simulated : whether that gaze was of no person
+    encoder_saw_gaze : ``yes``, ``no`` or ``unknown``, see `vpmim.seen_gaze`; ``no`` without an encoder
     """
 
     model: str
@@ -89,7 +88,9 @@ class GazePredictor:
     networks: Mapping[str, nn.Module]
     mean_rows: Mapping[str, Tensor]
     folds: Mapping[str, str]
+    measured_gain: Mapping[str, float]
     simulated: bool
+    encoder_saw_gaze: str
 
     def network_for(self, keys: Sequence[str]) -> str:
         """The network that has not seen an image's gaze, nor its patient's: of its fold, or `ALL` for others."""
@@ -150,11 +151,10 @@ def predict_gaze(
             input_B = inputs(torch.from_numpy(squares).to(device))
         frame_B6 = torch.from_numpy(cache.frames[batch])
         shares_BL = predictor.distributions(input_B, names, frame_B6, cache.image_size)
-        valid_BL = holds_image(frame_B6, cache.image_size, predictor.grid)
+        gains_B = information(shares_BL, holds_image(frame_B6, cache.image_size, predictor.grid)).tolist()
         for k, row in enumerate(batch):
-            share_L = shares_BL[k]
-            gaussians = as_gaussians(share_L, frame_B6[k], cache.image_size, predictor.grid)
-            yield row, gaussians, concentration(share_L[valid_BL[k]]), names[k]
+            gaussians = as_gaussians(shares_BL[k], frame_B6[k], cache.image_size, predictor.grid)
+            yield row, gaussians, confidence_of(gains_B[k], predictor.measured_gain[names[k]]), names[k]
 
 
 def as_gaussians(share_L: Tensor, frame_6: Tensor, size: int, grid: tuple[int, int]) -> Floats:
@@ -189,13 +189,6 @@ def as_gaussians(share_L: Tensor, frame_6: Tensor, size: int, grid: tuple[int, i
     return table_F9.numpy()
 
 
-def concentration(share_V: Tensor) -> float:
-    """1 - entropy / log V of a distribution over V patches: 0 where it is even, 1 on a single patch."""
-    if len(share_V) < 2:
-        return 1.0
-    return 1 - float(torch.special.entr(share_V).sum()) / math.log(len(share_V))
-
-
 def save_predictor(predictor: GazePredictor, results: Mapping[str, Any], out: Path) -> None:
     """Write the folder G, all of it or nothing; `out` must not exist yet, or be empty."""
     tensors = {f"{name}.mean_row": row for name, row in predictor.mean_rows.items()}
@@ -205,12 +198,14 @@ def save_predictor(predictor: GazePredictor, results: Mapping[str, Any], out: Pa
     if predictor.encoder is not None:
         files[ENCODER] = _bytes(predictor.encoder.vit.state_dict(), asdict(predictor.encoder.spec))
     about = {
-        "format": 1,
+        "format": FORMAT,
         "model": predictor.model,
         "grid": list(predictor.grid),
         "stored_size": predictor.stored_size,
         "confidence": CONFIDENCE,
+        "measured_gain_nats": dict(predictor.measured_gain),
         "simulated_gaze": predictor.simulated,
+        "encoder_saw_gaze": predictor.encoder_saw_gaze,
         "networks": list(predictor.networks),
         "folds": dict(sorted(predictor.folds.items())),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
@@ -246,6 +241,8 @@ def load_predictor(folder: str | Path) -> GazePredictor:
         raise GazePredictionError(f"{folder}: no {PREDICTOR}; give a folder of vpmim gaze fit")
     try:
         about = json.loads((folder / PREDICTOR).read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}, expected {FORMAT}: another version wrote it")
         for name, expected in about["files"].items():
             if name not in (NETWORKS, ENCODER):
                 raise ValueError(f"{name} is no file of a predictor")
@@ -258,21 +255,22 @@ def load_predictor(folder: str | Path) -> GazePredictor:
         if encoder is not None and encoder.grid != grid:
             raise ValueError(f"the encoder has {encoder.grid} patches, the predictor {grid}")
         tensors = safetensors.torch.load_file(folder / NETWORKS)
-        networks, mean_rows = {}, {}
+        networks, mean_rows, measured_gain = {}, {}, {}
         for name in about["networks"]:
             own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
             mean_rows[name] = own.pop("mean_row")
             network = build_network(model, grid=grid, width=None if encoder is None else encoder.width, seed=0)
             network.load_state_dict(own)
             networks[name] = network.eval()
+            measured_gain[name] = float(about["measured_gain_nats"][name])
         folds = {str(key): str(fold) for key, fold in about["folds"].items()}
         if not {ALL, *folds.values()} <= networks.keys():
             raise ValueError("a fold has no network")
-        size, simulated = int(about["stored_size"]), bool(about["simulated_gaze"])
+        size, simulated, saw = int(about["stored_size"]), bool(about["simulated_gaze"]), str(about["encoder_saw_gaze"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GazePredictionError(f"{folder}: damaged: {reason}; fit it again") from None
-    return GazePredictor(model, grid, size, encoder, networks, mean_rows, folds, simulated)
+    return GazePredictor(model, grid, size, encoder, networks, mean_rows, folds, measured_gain, simulated, saw)
 
 
 def identity(folder: str | Path, *, everything: bool) -> dict[str, Any]:
@@ -283,6 +281,7 @@ def identity(folder: str | Path, *, everything: bool) -> dict[str, Any]:
         "sha256": hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest(),
         "replaces_measured_gaze": everything,
         "fitted_on_simulated_gaze": about["simulated_gaze"],
+        "encoder_saw_gaze": about["encoder_saw_gaze"],
         "confidence": CONFIDENCE,
     }
 

@@ -77,13 +77,14 @@ def weights_file(path: Path, *, cure: str = CURE) -> Path:
     return file
 
 
-def read_weights(path: Path, *, name: str) -> Weights:
+def read_weights(path: Path, *, name: str, ema: bool = False) -> Weights:
     """Read a weights file, a RUN or an exported folder under timm's names.
 
     Parameters
     ----------
     path : Path, as for `weights_file`
     name : timm architecture whose published normalisation is assumed where the file's is not recorded
+    ema : take the moving average that a method with a teacher keeps of the encoder, in place of the encoder itself
 
     Raises
     ------
@@ -91,6 +92,13 @@ def read_weights(path: Path, *, name: str) -> Weights:
     """
     path = weights_file(path)
     raw = read_state(path)
+    if ema:
+        raw = {key.removeprefix(TEACHER): tensor for key, tensor in raw.items() if key.startswith(TEACHER)}
+        if not raw:
+            raise WeightsError(
+                f"{path}: holds no moving average of its encoder: methods with mask.kind=attention or hard, "
+                "target.kind=feature, or recalibrate.mode=ema or attn keep one; take the trained weights"
+            )
     state, unused = timm_names(raw, source=str(path))
     # a two-dimensional stem is a linear layer over flattened RGB patches
     channels = state[STEM].shape[1] if state[STEM].ndim == 4 else 3

@@ -10,6 +10,9 @@ import typer
 from gazekit_cli.console import note, summary
 from vpmim_cli.counting import counting
 
+OVERCLAIM = 0.1
+"""Confidence beyond what came true that is worth a line."""
+
 
 def gaze_fit(
     caches: Annotated[
@@ -22,6 +25,13 @@ def gaze_fit(
             metavar="RUN|WEIGHTS", help="The encoder that the gaze head stands on, frozen.", show_default=False
         ),
     ] = None,
+    weights: Annotated[
+        str, typer.Option(help="trained, or ema: the moving average that some methods' RUN keeps of its encoder.")
+    ] = "trained",
+    allow_seen_gaze: Annotated[
+        bool,
+        typer.Option("--allow-seen-gaze", help="Take an encoder that was pre-trained with this gaze, and mark it."),
+    ] = False,
     model: Annotated[
         str | None,
         typer.Option(help="head (default with --encoder), or unet (on the pixels; without).", show_default=False),
@@ -35,22 +45,28 @@ def gaze_fit(
     """Learn where readers look, so that images without gaze can have a prior.
 
     Cross-fitted by patient: no image is judged, or later predicted, by a network that saw gaze of its patient. The
-    figures are out of fold, beside the mean map of the same training patients, with 95 % intervals over patients.
+    figures are out of fold, beside the mean map of the same training patients, with 95 % intervals over patients. An
+    encoder that was itself pre-trained with this gaze has seen every fold, and is refused unless you allow it.
 
     Examples:
 
     ```
     vpmim gaze fit out/cache --out out/gaze --encoder runs/vp_mim
+    vpmim gaze fit out/cache --out out/gaze --encoder runs/hpm --weights ema
     vpmim gaze fit out/cache --out out/gaze_unet
     ```
     """
     from vpmim.gaze_fit import fit_gaze
 
+    if weights not in ("trained", "ema"):
+        raise typer.BadParameter(f"expected trained or ema, got {weights!r}", param_hint="--weights")
     with counting("fitting", "networks") as advance:
         results = fit_gaze(
             caches,
             out,
             encoder=encoder,
+            ema=weights == "ema",
+            allow_seen_gaze=allow_seen_gaze,
             model=model,
             folds=folds,
             epochs=epochs,
@@ -62,11 +78,29 @@ def gaze_fit(
         note(f"{alone} images name no patient: each counts as a patient of its own")
     if results["simulated_gaze"]:
         note("the gaze is simulated: its ids begin with 99, and no person looked at these images")
+    saw = results["encoder_saw_gaze"]
+    if saw["answer"] != "no":
+        unseen = "it has" if saw["answer"] == "yes" else "not known"
+        note(f"whether the encoder has seen this gaze: {unseen}, since {saw['because']}")
+    judged = "not out of fold" if saw["answer"] == "yes" else "out of fold"
     table = [
-        {"out of fold": name} | {f"{score} {end}": value for score, of in figures.items() for end, value in of.items()}
+        {judged: name} | {f"{score} {end}": value for score, of in figures.items() for end, value in of.items()}
         for name, figures in (*results["systems"].items(), ("difference", results["difference"]))
     ]
     shown = [{key: value for key, value in row.items() if not key.endswith("p_bootstrap")} for row in table]
     names = ("model", "images", "patients", "folds", "judged", "left_out")
-    head = {name: results[name] for name in names} | {"out": str(out)}
+    promised = results["confidence"][next(iter(results["systems"]))]
+    if promised["mean"] > promised["came_true"] + OVERCLAIM:
+        claimed, came = f"{promised['mean']:.2f}", f"{promised['came_true']:.2f}"
+        note(
+            f"the predictions claim {claimed} of what measured gaze tells, and {came} came true: they would count for "
+            "more than they are worth; fit fewer --epochs, or more images"
+        )
+    trust = {system: of for system, of in results["confidence"].items() if system in results["systems"]}
+    head = {name: results[name] for name in names} | {
+        "encoder_saw_gaze": saw["answer"],
+        "confidence": {system: round(of["mean"], 3) for system, of in trust.items()},
+        "confidence_that_came_true": {system: round(of["came_true"], 3) for system, of in trust.items()},
+        "out": str(out),
+    }
     summary(head, as_json=as_json, title="gaze predictor", table=shown)

@@ -58,11 +58,12 @@ def gaze_predict(
     source = open_cache(made or images)
     skipped = len(source.failures)
     used: Counter[str] = Counter()
+    confidences: list[float] = []
     with progress("predicting", len(source), "images") as advance:
         counts = write_predicted_cache(
             source,
             out,
-            _predicted(predictor, source, everything, place, used),
+            _predicted(predictor, source, everything, place, used, confidences),
             predictor=identity(folder, everything=everything),
             on_row=advance,
         )
@@ -73,12 +74,17 @@ def gaze_predict(
     if skipped:
         note(f"{skipped} images or readings are left out; {out / 'failures.csv'} says why")
     cross_fitted = sum(number for name, number in used.items() if name != "all")
+    if predictor.encoder_saw_gaze != "no" and cross_fitted:
+        seen, are = ("has seen", "are not") if predictor.encoder_saw_gaze == "yes" else ("may have seen", "may not be")
+        note(f"the encoder {seen} the gaze of the fit: {cross_fitted} predictions for its patients {are} out of fold")
     summary(
         {
             "rows": sum(counts.values()),
             **counts,
             "predicted_by_a_fold": cross_fitted,
             "predicted_by_the_network_of_all": used["all"],
+            "mean_confidence": sum(confidences) / len(confidences) if confidences else None,
+            "encoder_saw_gaze": predictor.encoder_saw_gaze,
             "skipped": skipped,
             "out": str(out),
         },
@@ -90,14 +96,20 @@ def gaze_predict(
 
 
 def _predicted(
-    predictor: GazePredictor, source: PriorCache, everything: bool, device: object, used: Counter[str]
+    predictor: GazePredictor,
+    source: PriorCache,
+    everything: bool,
+    device: object,
+    used: Counter[str],
+    confidences: list[float],
 ) -> Iterator[tuple[int, PredictedGaze]]:
-    """Predictions as gazekit takes them, counting by which network they are."""
+    """Predictions as gazekit takes them; notes by which network each is, and its confidence."""
     from gazekit.predicted import PredictedGaze
     from vpmim.gaze_predictor import predict_gaze
 
     for row, gaussians, confidence, name in predict_gaze(predictor, source, everything=everything, device=device):
         used[name] += 1
+        confidences.append(confidence)
         yield row, PredictedGaze(gaussians, confidence)
 
 
