@@ -28,7 +28,12 @@ HEAT_SIDE = 512
 """Cells on the longer side of a heatmap."""
 
 SHEET_COLUMNS, SHEET_ROWS = 6, 4
+ROW_COLUMNS = 3
+"""Panels beside each other in the figure of one row: on a page of print the words stay legible."""
+
 _PANEL_INCHES = 4.6
+_SIDE, _GAP, _HEAD, _FOOT = 2.0, 0.1, 0.36, 0.75
+"""Of a sheet in inches: a picture, the space between two, the words above each, the colour bar below all."""
 
 
 def render_figures(
@@ -78,7 +83,7 @@ def render_figures(
 
 
 def row_figure(record: Record, cache: PriorCache) -> Figure:
-    """Heatmap, a scanpath for each reading, and patches, side by side; the X-ray alone where there is no gaze."""
+    """Heatmap, a scanpath for each reading, and patches, all in original pixels; without gaze the X-ray alone."""
     from gazekit import plots
 
     shape = (record.frame.height, record.frame.width)
@@ -88,26 +93,57 @@ def row_figure(record: Record, cache: PriorCache) -> Figure:
     figure.suptitle(record.id, fontsize="medium")
     if not len(record.gaussians):
         _show_xray(axes[0], record)
+        axes[0].set(xlabel="x, image pixels", ylabel="y, image pixels")
         axes[0].set_title("no gaze", fontsize="medium", loc="left")
         return figure
     plots.overlay(_valid_image(record), _heat(record), image_shape=shape, ax=axes[0])
     said = f"predicted gaze, of no reader; confidence {record.info['confidence']:.2f}" if predicted else "heatmap"
     axes[0].set_title(said, fontsize="medium", loc="left")
-    names = record.info["reading_ids"]
     for ax, place in zip(axes[1:], readings, strict=False):
-        table = _fixations(record, place)
-        plots.scanpath(table, image_shape=shape, image=_valid_image(record), ax=ax)
-        ax.set_title(str(names[place]) if place < len(names) else "scanpath", fontsize="medium", loc="left")
-    square = record.frame.original_box((-0.5, -0.5, cache.image_size - 0.5, cache.image_size - 0.5))
-    dense = density(record.gaussians, shape, out_shape=(OTSU_SIDE, OTSU_SIDE), crop=square)
-    relevant = partition(dense, cache.grid)
-    plots.patch_grid(
-        record.relevance, image_shape=record.image.shape, image=record.image, relevant=relevant, ax=axes[-1]
-    )
-    x0, y0, x1, y1 = record.frame.valid_box
-    axes[-1].set(xlim=(x0, x1), ylim=(y1, y0), xlabel="x, stored pixels", ylabel="y, stored pixels")
-    axes[-1].set_title(f"patches, Otsu: {relevant.mean():.0%} relevant", fontsize="medium", loc="left")
+        _show_scanpath(ax, record, place)
+    _show_patches(axes[len(readings) + 1], record, cache)
     return figure
+
+
+def _show_scanpath(ax: Axes, record: Record, place: int) -> None:
+    """One reading, in the frame of the other panels: fixations off the image are counted in the title, not drawn."""
+    from gazekit import plots
+
+    table = _fixations(record, place)
+    height, width = record.frame.height, record.frame.width
+    plots.scanpath(table, image_shape=(height, width), image=_valid_image(record), ax=ax)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    for number in ax.texts:
+        number.set_clip_on(True)
+    x, y = table["x_px"], table["y_px"]
+    off = int(((x < -0.5) | (x >= width - 0.5) | (y < -0.5) | (y >= height - 0.5)).sum())
+    names = record.info["reading_ids"]
+    name = names[place] if place < len(names) else "scanpath"
+    said = f"{name}: {len(table)} fixations" + (f", {off} off the image" if off else "")
+    ax.set_title(said, fontsize="medium", loc="left")
+
+
+def _show_patches(ax: Axes, record: Record, cache: PriorCache) -> None:
+    """The patches tile the stored square; the axes count original pixels as those of the other panels do."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
+
+    from gazekit import plots
+
+    frame = record.frame
+    square = frame.original_box((-0.5, -0.5, cache.image_size - 0.5, cache.image_size - 0.5))
+    dense = density(record.gaussians, (frame.height, frame.width), out_shape=(OTSU_SIDE, OTSU_SIDE), crop=square)
+    relevant = partition(dense, cache.grid)
+    plots.patch_grid(record.relevance, image_shape=record.image.shape, image=record.image, relevant=relevant, ax=ax)
+    x0, y0, x1, y1 = frame.valid_box
+    ax.set(xlim=(x0, x1), ylim=(y1, y0))
+    for axis, size, scale, offset in (
+        (ax.xaxis, frame.width, frame.scale_x, frame.offset_x),
+        (ax.yaxis, frame.height, frame.scale_y, frame.offset_y),
+    ):
+        ticks = [tick for tick in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(0, size - 1) if 0 <= tick < size]
+        axis.set_major_locator(FixedLocator([scale * tick + offset for tick in ticks]))
+        axis.set_major_formatter(FixedFormatter([f"{tick:.0f}" for tick in ticks]))
+    ax.set_title(f"patches, Otsu: {relevant.mean():.0%} relevant", fontsize="medium", loc="left")
 
 
 def sheet_figure(cache: PriorCache, rows: Sequence[int]) -> Figure:
@@ -120,9 +156,12 @@ def sheet_figure(cache: PriorCache, rows: Sequence[int]) -> Figure:
 
     looks = "samples" if cache.parameters.get("gaze") == "samples" else "fixations"
     lines = -(-len(rows) // SHEET_COLUMNS)
-    figure = Figure(figsize=(2.1 * SHEET_COLUMNS, 2.2 * lines + 0.8), layout="constrained")
-    axes = figure.subplots(lines, SHEET_COLUMNS, squeeze=False).ravel()
-    for ax, i in zip(axes, rows, strict=False):
+    width, height = _GAP + SHEET_COLUMNS * (_SIDE + _GAP), lines * (_SIDE + _HEAD) + _FOOT
+    figure = Figure(figsize=(width, height))
+    for k, i in enumerate(rows):
+        line, column = divmod(k, SHEET_COLUMNS)
+        left, bottom = _GAP + column * (_SIDE + _GAP), _FOOT + (lines - 1 - line) * (_SIDE + _HEAD)
+        ax = figure.add_axes((left / width, bottom / height, _SIDE / width, _SIDE / height))
         record = cache[i]
         if len(record.gaussians):
             shape = (record.frame.height, record.frame.width)
@@ -132,15 +171,13 @@ def sheet_figure(cache: PriorCache, rows: Sequence[int]) -> Figure:
         said = {None: "no gaze", PREDICTED: "predicted"}.get(gaze_kind(record.info), f"{len(record.gaussians)} {looks}")
         ax.set_title(f"{_shortened(record.id)}\n{said}", fontsize=7)
         # every picture takes an equal square, with the image in its middle
-        width, height = record.frame.width, record.frame.height
-        half = max(width, height) / 2
-        ax.set(xlim=(width / 2 - half, width / 2 + half), ylim=(height / 2 + half, height / 2 - half))
+        half = max(record.frame.width, record.frame.height) / 2
+        middle = record.frame.width / 2, record.frame.height / 2
+        ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half))
         ax.set(xticks=[], yticks=[], xlabel="", ylabel="", facecolor="black")
-    for ax in axes[len(rows) :]:
-        ax.set_axis_off()
     scale = ScalarMappable(Normalize(0, plots.DENSITY_MAX), "inferno")
     figure.colorbar(
-        scale, ax=list(axes), location="bottom", fraction=0.02, aspect=60, extend="max",
+        scale, cax=figure.add_axes((0.25, 0.5 / height, 0.5, 0.12 / height)), orientation="horizontal", extend="max",
         label="gaze density (1 = spread evenly)",
     )  # fmt: skip
     return figure
@@ -150,8 +187,14 @@ def _figure(panels: int, image_shape: tuple[int, int]) -> tuple[Figure, NDArray[
     from matplotlib.figure import Figure
 
     aspect = min(1.3, max(0.4, image_shape[0] / image_shape[1]))
-    figure = Figure(figsize=(_PANEL_INCHES * panels, 0.8 * _PANEL_INCHES * aspect + 0.9), layout="constrained")
-    return figure, figure.subplots(1, panels, squeeze=False).ravel()
+    columns = min(panels, ROW_COLUMNS)
+    lines = -(-panels // columns)
+    size = (_PANEL_INCHES * columns, lines * (0.8 * _PANEL_INCHES * aspect + 0.6) + 0.3)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for ax in axes[panels:]:
+        ax.set_axis_off()
+    return figure, axes
 
 
 def _save(figure: Figure, path: Path, format: str, dpi: int) -> None:

@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 from cli_runner import run_gazekit
+from memory_source import HEIGHT, WIDTH
 from PIL import Image
 from report_case import SPECS, build_case
 
@@ -32,9 +34,47 @@ def test_a_reading_has_a_panel_of_its_own_and_an_image_without_gaze_only_its_pic
     def titles(i):
         return [ax.get_title(loc="left") for ax in row_figure(cache[i], cache).axes if ax.get_title(loc="left")]
 
-    assert titles(0)[:-1] == ["heatmap", "99R-a1", "99R-a2", "99R-a3"]
+    assert [title.partition(":")[0] for title in titles(0)[:-1]] == ["heatmap", "99R-a1", "99R-a2", "99R-a3"]
     assert titles(0)[-1].startswith("patches, Otsu")
     assert titles(cache.ids.index("99d")) == ["no gaze"]
+
+
+def test_all_panels_of_a_row_show_the_same_part_of_the_image_in_its_pixels(cache):
+    record = cache[0]
+    panels = [ax for ax in row_figure(record, cache).axes if ax.get_title(loc="left")]
+    corners = record.frame.to_stored(np.array([[-0.5, -0.5], [record.frame.width - 0.5, record.frame.height - 0.5]]))
+    for ax in panels[:-1]:
+        assert (*ax.get_xlim(), *ax.get_ylim()) == (-0.5, WIDTH - 0.5, HEIGHT - 0.5, -0.5)
+    np.testing.assert_allclose((*panels[-1].get_xlim(), *panels[-1].get_ylim()[::-1]), corners.T.ravel(), atol=0.51)
+    for axis, k in ((panels[-1].xaxis, 0), (panels[-1].yaxis, 1)):
+        places, words = axis.get_major_locator()(), axis.get_major_formatter().seq
+        points = np.zeros((len(places), 2))
+        points[:, k] = np.asarray(words, float)
+        np.testing.assert_allclose(record.frame.to_stored(points)[:, k], places)
+        assert len(places) > 2
+
+
+def test_fixations_off_the_image_are_counted_in_the_title(cache):
+    record = cache[0]
+    x, y = record.gaussians[record.reading_index == 0, :2].T
+    off = ((x < -0.5) | (x >= WIDTH - 0.5) | (y < -0.5) | (y >= HEIGHT - 0.5)).sum()
+    assert off > 0
+    title = row_figure(record, cache).axes[1].get_title(loc="left")
+    assert title == f"99R-a1: {len(x)} fixations, {off} off the image"
+
+
+def test_words_on_a_sheet_lie_on_no_picture_and_inside_the_sheet(cache):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = sheet_figure(cache, list(range(len(cache))) * 3)
+    FigureCanvasAgg(figure).draw()
+    pictures = [ax for ax in figure.axes if ax.get_title()]
+    places = [ax.get_window_extent() for ax in pictures]
+    for ax in pictures:
+        words = ax.title.get_window_extent()
+        assert not any(words.overlaps(place) for place in places)
+        assert words.y1 <= figure.bbox.y1
+        assert words.x0 >= 0
 
 
 def test_heat_has_the_same_scale_in_every_figure_and_on_every_sheet(cache):
