@@ -49,6 +49,7 @@ def test_cxr_mim_and_localmim_differ_from_vp_mim_in_the_prior_alone():
         "mask.kind",
         "loss.gaze_weighting",
         "loss.normalise",
+        "loss.gaze_prediction",
         "recalibrate.mode",
     }
     base = flatten(load_config("vp_mim"))
@@ -79,9 +80,9 @@ def test_every_config_states_source_hardware_time_score_command():
 
 def test_published_recipes_change_the_recipe_and_not_the_method():
     papers = {name.removeprefix("paper/") for name in config_names() if name.startswith("paper/")}
-    assert papers == {"attmask", "cxr_mim", "hpm", "localmim", "mae", "medical_mae", "simmim"}
+    assert papers == {"attmask", "cxr_mim", "hpm", "localmim", "mae", "medical_mae", "simmim", "vp_mim"}
     recipe = ("train.", "data.", "model.", "target.gate", "loss.normalise")
-    for name in papers - {"attmask"}:  # whose own loss is a teacher's features
+    for name in papers - {"attmask", "vp_mim"}:  # whose own loss is a teacher's features; who has no recipe of its own
         ours, paper = flatten(load_config(name)), flatten(load_config(f"paper/{name}"))
         assert all(key.startswith(recipe) for key in ours if ours[key] != paper[key])
         assert ours["model.encoder"] == paper["model.encoder"]
@@ -92,6 +93,19 @@ def test_published_recipes_change_the_recipe_and_not_the_method():
     assert rates["medical_mae"] == rates["hpm"] == pytest.approx(1.2e-3)
     assert rates["simmim"] == pytest.approx(4e-4)
     assert rates["cxr_mim"] == pytest.approx(1.5e-3)
+
+
+def test_the_paper_s_vp_mim_is_ours_without_the_gaze_head():
+    paper = load_config("paper/vp_mim")
+    assert differences(paper, load_config("vp_mim")) == ["loss.gaze_prediction: 0.0 -> 0.1"]
+    assert differences(paper, load_config("vp_mim_joint")) == ["loss.gaze_prediction: 0.0 -> 0.1"]
+    assert not paper.predicts_gaze
+    assert load_config("vp_mim").predicts_gaze
+
+
+def test_without_a_prior_there_is_no_gaze_head():
+    assert not load_config("vp_mim", ["prior.source=none"]).predicts_gaze
+    assert load_config("mae", ["loss.gaze_prediction=0.1"]).predicts_gaze
 
 
 def test_a_dumped_config_reads_back_equal(tmp_path):

@@ -168,12 +168,12 @@ def test_recalibration_can_read_the_gaze_head() -> None:
     torch.testing.assert_close(patches, expected)
     training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
     with pytest.raises(ConfigError, match=r"loss\.gaze_prediction"):
-        tiny_config("vp_mim", "recalibrate.mode=predicted")
+        tiny_config("paper/vp_mim", "recalibrate.mode=predicted")
 
 
 def test_the_gaze_head_adds_its_loss_and_changes_nothing_else() -> None:
     samples = batch([True, True, False])
-    plain, joint = losses(tiny_config("vp_mim"), samples), losses(tiny_config("vp_mim_joint"), samples)
+    plain, joint = losses(tiny_config("paper/vp_mim"), samples), losses(tiny_config("vp_mim"), samples)
     assert [plain[scale].item() for scale in SCALES] == [joint[scale].item() for scale in SCALES]
     assert joint["loss"].item() == pytest.approx(plain["loss"].item() + 0.1 * joint["loss_gaze"].item())
     # the head starts with no opinion: cross-entropy log 12 over the visible patches, of two samples in three

@@ -136,7 +136,7 @@ def test_looking_at_the_coarser_scale_starts_as_without_it_digit_for_digit() -> 
 
 
 def test_every_parameter_learns_once_the_gates_have_opened() -> None:
-    config = tiny_config("vp_mim", "decoder.topdown=true")
+    config = tiny_config("paper/vp_mim", "decoder.topdown=true")
     model, samples = build_model(config), batch([True] * 2)
     training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
     gates = [joint.gate for joint in model.pyramid.topdown]

@@ -173,7 +173,7 @@ def patch_maps(source: Path, encoder: Encoder, *, device: torch.device) -> dict[
     encoder = encoder.to(device).eval()
     if encoder.has_class_token:
         maps[ATTENTION] = lambda grey: encoder.encode_with_attention(grey, slice(0, 1))[1][:, 0, encoder.prefix :]
-    if (source / CONFIG).is_file() and (config := read_config(source)).loss.gaze_prediction > 0:
+    if (source / CONFIG).is_file() and (config := read_config(source)).predicts_gaze:
         checkpoint = newest_checkpoint(source)
         if checkpoint is not None:
             model = build_model(config)

@@ -76,7 +76,7 @@ class MaskedImageModel(nn.Module):
         self.encoder = encoder
         self.pyramid = Pyramid(encoder.width, channels, config.decoder, grid=encoder.grid, prefix=encoder.prefix)
         # made last, so that a configuration without it starts from the same weights in everything else
-        self.gaze_head = GazeHead(encoder.width) if config.loss.gaze_prediction > 0 else None
+        self.gaze_head = GazeHead(encoder.width) if config.predicts_gaze else None
         self.mask_token = None
         if config.mask.tokens == "replace":
             self.mask_token = nn.Parameter(torch.zeros(encoder.width))
@@ -126,7 +126,7 @@ class MaskedImageModel(nn.Module):
             If the model has no gaze head.
         """
         if self.gaze_head is None:
-            raise ValueError("this model has no gaze head; train it with loss.gaze_prediction > 0")
+            raise ValueError("this model has no gaze head; train it with loss.gaze_prediction > 0 and a prior")
         return self.gaze_head(self.encoder.encode(grey_BHW)[:, self.encoder.prefix :])
 
 

@@ -224,7 +224,7 @@ class LossConfig:
     temperature : of the softmax over the prior, for ``mass``
     clip : largest weight of a cell, for ``mass``
     normalise : divide by the weights of each ``sample`` or of the whole ``batch``
-    gaze_prediction : weight of the gaze head's cross-entropy; 0 = no head
+    gaze_prediction : weight of the gaze head's cross-entropy (method.md g); 0, or ``prior.source = "none"`` = no head
     """
 
     norm: Literal["l2", "l1"] = "l2"
@@ -233,7 +233,7 @@ class LossConfig:
     temperature: float = 0.25
     clip: float = 8.0
     normalise: Literal["sample", "batch"] = "sample"
-    gaze_prediction: float = 0.0
+    gaze_prediction: float = 0.1
 
     def __post_init__(self) -> None:
         require(self.gaze_lambda >= 0, "loss.gaze_lambda", "0 or more", self.gaze_lambda)
@@ -277,7 +277,7 @@ class RecalibrateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole run. ``Config()`` is VP-MIM."""
+    """A whole run. ``Config()`` is VP-MIM with its gaze head, ``configs/vp_mim.toml``."""
 
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -343,6 +343,11 @@ class Config:
         """Whether the method looks at the image through a moving average of its own encoder."""
         guides = self.mask.kind in ("attention", "hard") or self.target.kind == "feature"
         return guides or (self.recalibrates and self.recalibrate.mode in ("ema", "attn"))
+
+    @property
+    def predicts_gaze(self) -> bool:
+        """Whether there is a gaze head: it has a weight, and gaze to learn from."""
+        return self.loss.gaze_prediction > 0 and self.prior.source != "none"
 
     @property
     def uses_gaze(self) -> bool:

@@ -17,7 +17,7 @@ def reproduce(
     rsna: Annotated[Path, typer.Option(metavar="DIR", help="RSNA Pneumonia, stage 2.", show_default=False)],
     chestxray14: Annotated[Path, typer.Option(metavar="DIR", help="ChestX-ray14.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Everything that is made.", show_default=False)],
-    config: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Pre-training.")] = "vp_mim",
+    config: Annotated[str, typer.Option(metavar="NAME|FILE.toml", help="Pre-training.")] = "paper/vp_mim",
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a pre-training setting.")
     ] = None,
