@@ -1,4 +1,4 @@
-"""The two pictures of the planted-lesion benchmark, as SVG that reads on light and dark pages."""
+"""The pictures of the planted-lesion benchmark, as SVG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ mpl.use("svg")
 mpl.rcParams |= {"svg.hashsalt": "vpmim", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def priors_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def arms_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Mean AUC of each arm with its interval, best on top."""
     ordered = sorted(rows, key=lambda row: row["auc"])
     figure, axes = plt.subplots(figsize=(6, 0.4 * len(rows) + 0.9), layout="constrained")

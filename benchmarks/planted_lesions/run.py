@@ -4,9 +4,9 @@
     python benchmarks/planted_lesions/run.py INDEX OUT --size gpu --devices cuda:0,cuda:0,cuda:0,cuda:0
 
 INDEX is a CSV of chest X-rays, see make_data.py. Makes the data, measures the difficulty without looking at any method,
-trains and probes every arm of methods.toml, priors.toml, readers.toml, parts.toml and of the scaling curve with every
-seed (`vpmim.ablate`; arms of one name are one run, whichever table they are in), and writes OUT/planted_lesions.md and
-OUT/*.svg. What is done is not done again. The gaze is simulated: this tells how the mechanism behaves when a prior is
+trains and probes every arm of methods.toml, priors.toml, head.toml, parts.toml, readers.toml and of the scaling curve
+with every seed (`vpmim.ablate`; arms of one name are one run, whichever table they are in), and writes
+OUT/planted_lesions.md and OUT/*.svg. What is done is not done again. The gaze is simulated: this tells how the mechanism behaves when a prior is
 right, and not what radiologists' gaze is worth.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from figures import priors_figure, scaling_figure
+from figures import arms_figure, scaling_figure
 from make_data import INPUT
 from scaling import MEASURED, NONE, PREDICTED, SIZES, predict, predicted_cache, scaling_grid
 from scene import CONDITIONS, KINDS
@@ -40,7 +40,7 @@ from vpmim.results import read_results
 from vpmim.settings import ModelConfig
 
 HERE = Path(__file__).resolve().parent
-GRIDS = ("methods", "priors", "readers", "parts")
+GRIDS = ("methods", "priors", "head", "parts", "readers")
 SCALING = "scaling"
 FULL = "VP-MIM with the gaze head"
 
@@ -83,8 +83,7 @@ def main() -> None:
             scaling_figure(rows, out / "scaling.svg")
         else:
             rows = run(grids[name])
-        if name == "priors":
-            priors_figure(rows, out / "priors.svg")
+            arms_figure(rows, out / f"{name}.svg")
         (out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
         page += ["", f"## {name.capitalize()}", "", render(rows)]
     (out / "planted_lesions.md").write_text("\n".join(page) + "\n", encoding="utf-8")

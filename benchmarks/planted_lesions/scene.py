@@ -143,7 +143,7 @@ def readings(
     seed : of the readers
     """
     part = PARTS.get(condition, Part())
-    place = {image_id: _generator("part", image_id, seed).random() for image_id, _ in images}
+    place = {image_id: _generator("read", image_id, seed).random() for image_id, _ in images}
     images = [(image_id, patient) for image_id, patient in images if place[image_id] < part.images]
     entries = [
         Entry(
