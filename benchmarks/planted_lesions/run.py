@@ -6,8 +6,8 @@
 INDEX is a CSV of chest X-rays, see make_data.py. Makes the data, measures the difficulty without looking at any method,
 trains and probes every arm of methods.toml, priors.toml, head.toml, parts.toml, readers.toml and of the scaling curve
 with every seed (`vpmim.ablate`; arms of one name are one run, whichever table they are in), and writes
-OUT/planted_lesions.md and OUT/*.svg. What is done is not done again. The gaze is simulated: this tells how the mechanism
-behaves when a prior is right, and not what radiologists' gaze is worth.
+OUT/planted_lesions.md and OUT/*.svg. What is done is not done again. The gaze is simulated: this tells how the
+mechanism behaves when a prior is right, and not what radiologists' gaze is worth.
 """
 
 from __future__ import annotations
