@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazekit.cache_files import PREDICTED
 from gazekit.errors import REASONS, InputError
-from gazekit.report_data import GAZE_FIELDS, image_data, simulated
+from gazekit.report_data import GAZE_FIELDS, image_data, shown_by_image, simulated
 from gazekit.shards import replacing
 
 if TYPE_CHECKING:
@@ -29,7 +29,19 @@ MAX_FAILURES = 500
 """What was left out is listed up to here; ``failures.csv`` of the cache has all."""
 
 COLOUR_MAPS = ("inferno", "viridis", "cividis")
-SCRIPTS = ("data.js", "heat.js", "scene.js", "replay.js", "gallery.js", "facts.js", "viewer.js", "controls.js")
+SCRIPTS = (
+    "data.js",
+    "heat.js",
+    "scene.js",
+    "trail.js",
+    "replay.js",
+    "gallery.js",
+    "facts.js",
+    "legend.js",
+    "strip.js",
+    "viewer.js",
+    "controls.js",
+)
 """In the order in which they are read."""
 
 
@@ -66,33 +78,39 @@ def write_report(
     Raises
     ------
     InputError
-        A name that does not end in .html, or less than one reading a page.
+        A name that does not end in .html or where no file can be, or less than one reading a page.
     CacheError
         The cache is damaged.
+    OSError
+        The system refused to write, before anything was drawn.
     """
     out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{out.name}: expected a name that ends in .html")
+    _check_place(out)
     if readings_a_page < 1:
         raise InputError(f"readings a page must be at least 1, got {readings_a_page}")
     chosen = range(len(cache)) if rows is None else rows
     pages = list(_pages(images_of(cache, chosen), cache, readings_a_page)) or [[]]
     names = [out.name, *(f"{out.stem}-{k}{out.suffix}" for k in range(2, len(pages) + 1))]
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = _about(cache, len(chosen)) | {"title": title or f"{cache.parameters.get('dataset', 'gaze')} readings"}
+    about = _about(cache, len(chosen)) | {
+        "title": title or f"{cache.parameters.get('dataset', 'gaze')} readings",
+        "pages": names,
+        "index": [[_ids(cache, rows) for rows in page] for page in pages] if len(pages) > 1 else None,
+    }
     done = readings = size = 0
     for number, page in enumerate(pages):
-        images: list[dict[str, Any]] = []
-        shown: list[dict[str, Any]] = []
-        for image_rows in page:
-            image, found = image_data(cache, image_rows, len(shown))
-            shown += [reading | {"image": len(images)} for reading in found]
-            images.append(image)
-            done += 1
-            if on_image is not None:
-                on_image(done)
-        text = page_text(about | {"pages": names, "page": number}, images, shown)
+        # opened first: what cannot be written is refused before the work, not after it
         with replacing(out.with_name(names[number])) as file:
+            images: list[dict[str, Any]] = []
+            shown: list[dict[str, Any]] = []
+            for image_rows in page:
+                image, found = image_data(cache, image_rows, len(shown))
+                shown += [reading | {"image": len(images)} for reading in found]
+                images.append(image)
+                done += 1
+                if on_image is not None:
+                    on_image(done)
+            text = page_text(about | {"page": number}, images, shown)
             size += file.write(text.encode("utf-8", "replace"))
         readings += len(shown)
     return {
@@ -110,6 +128,26 @@ def images_of(cache: PriorCache, rows: Sequence[int]) -> list[list[int]]:
     for i in rows:
         found.setdefault(str(cache.rows[i]["image_id"]), []).append(i)
     return [found[image_id] for image_id in sorted(found)]
+
+
+def _check_place(out: Path) -> None:
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name the page to write in it, such as {out / 'report.html'}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{out.name}: expected a name that ends in .html")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"{out} cannot be written: {above} is a file, not a folder")
+
+
+def _ids(cache: PriorCache, rows: Sequence[int]) -> list[str]:
+    """Id of an image, and those of its readings as `image_data` has them: what is searched for on other pages."""
+    lines = [cache.rows[i] for i in rows]
+    by_image = shown_by_image(cache.parameters)
+    return [
+        str(lines[0]["image_id"]),
+        *(id_ for row in lines for id_ in (by_image and row["reading_ids"]) or [row["id"]]),
+    ]
 
 
 def page_text(about: dict[str, Any], images: list[dict[str, Any]], readings: list[dict[str, Any]]) -> str:

@@ -91,6 +91,11 @@ def simulated(cache: PriorCache) -> bool:
     return bool(names) and all(name.lstrip("pP").startswith("99") for name in names)
 
 
+def shown_by_image(parameters: dict[str, Any]) -> bool:
+    """Whether a row of the cache is an image, whose readings go by their own ids, not by the row's."""
+    return bool(parameters.get("per", "image") == "image" and parameters.get("window", "whole") == "whole")
+
+
 def _parts(record: Record, parameters: dict[str, Any]) -> Iterator[tuple[Prior | None, dict[str, Any]]]:
     """The readings of a row, each with its own prior, None without gaze."""
     lines = record.readings
@@ -133,7 +138,7 @@ def _parts(record: Record, parameters: dict[str, Any]) -> Iterator[tuple[Prior |
 def _describe(record: Record, line: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
     """What is said of a reading beside its gaze."""
     info = record.info
-    by_image = parameters.get("per", "image") == "image" and parameters.get("window", "whole") == "whole"
+    by_image = shown_by_image(parameters)
     flags = line.get("flags") or {}
     noted = [("warning", str(text)) for text in flags.get("warnings") or ()]
     if flags.get("discarded"):

@@ -1,9 +1,13 @@
 """The report of a cache: self-contained, escaped, paged, and never blank; what it says is what the cache holds."""
 
 import base64
+import errno
 import hashlib
 import json
+import re
+import shutil
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +146,34 @@ def test_readings_beyond_a_page_go_to_linked_pages_and_images_stay_whole(cache, 
     assert [len(page.data("readings")) for page in pages] == [3, 2, 1]
     assert all(page.data("about")["pages"] == names for page in pages)
     assert [page.data("about")["page"] for page in pages] == [0, 1, 2]
+    index = pages[0].data("about")["index"]
+    own = [[image["id"], *(r["id"] for r in page.data("readings") if r["image"] == k)] for page in pages
+           for k, image in enumerate(page.data("images"))]  # fmt: skip
+    assert [ids for page in index for ids in page] == own
+    write_report(cache, tmp_path / "one.html")
+    assert Page(tmp_path / "one.html").data("about")["index"] is None
+
+
+MACHADO = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+"""Linear RGB as the colour-blind see it (Machado, Oliveira & Fernandes 2009, severity 1)."""
+
+
+@pytest.mark.parametrize("seen", [np.eye(3), *map(np.array, MACHADO.values())], ids=["all cones", *MACHADO])
+def test_colours_of_readers_can_be_told_apart_by_colour_blind_readers(seen):
+    script = (resources.files("gazekit") / "report_page" / "data.js").read_text()
+    colours = re.findall("#[0-9a-f]{6}", re.search(r"READER_COLOURS = \[(.*?)\]", script)[1])
+    assert len(colours) >= 5, "as many as read one image of REFLACX"
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    linear = np.clip(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ seen.T, 0, 1)
+    xyz = linear @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    f = np.cbrt(xyz / [0.9505, 1, 1.089])
+    lab = np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[~np.eye(len(lab), dtype=bool)]
+    assert apart.min() > 15, "CIE76; 2.3 is just noticeable"
 
 
 def test_an_empty_cache_and_one_of_failures_have_a_page_that_says_so(tmp_path):
@@ -153,6 +185,68 @@ def test_an_empty_cache_and_one_of_failures_have_a_page_that_says_so(tmp_path):
     assert run_gazekit("report", failed, tmp_path / "f.html").code == 0
     about = Page(tmp_path / "f.html").data("about")
     assert (about["rows"], about["failed"]) == (0, 2)
+
+
+def test_images_without_gaze_alone_have_a_page(tmp_path):
+    from memory_source import write_images
+
+    from gazekit.build import build_heatmaps
+    from gazekit.sources.images import read_images
+
+    images = write_images(tmp_path / "xrays", [Spec("99a", None), Spec("99b", None)])
+    build_heatmaps(read_images(images), images, tmp_path / "cache", executor="serial", image_size=64, heatmap_size=0)
+    assert run_gazekit("report", tmp_path / "cache", tmp_path / "r.html").code == 0
+    assert [reading["kind"] for reading in Page(tmp_path / "r.html").data("readings")] == [None, None]
+
+
+def test_a_reading_of_zero_length_fixations_and_a_transcript_that_is_no_utf8_are_left_out_by_name(tmp_path):
+    specs = [Spec("99a", "99R-a"), Spec("99z", "99R-zero", fault="zero_duration")]
+    out = tmp_path / "z.html"
+    assert run_gazekit("report", build_case(tmp_path, specs), out).code == 0
+    page = Page(out)
+    assert [reading["id"] for reading in page.data("readings")] == ["99R-a"]
+    assert [failure["reason"] for failure in page.data("about")["failures"]] == ["zero_duration"]
+    sample = Path(__file__).parent.parent / "data" / "sample"
+    shutil.copytree(sample / "reflacx", tmp_path / "reflacx")
+    said = tmp_path / "reflacx" / "main_data" / "P300R993390" / "timestamps_transcription.csv"
+    said.write_bytes(said.read_bytes().replace(b"normal", b"n\xf6rmal"))
+    images = ("--images", sample / "mimic-cxr", "--image-size", 64, "--limit", 5, "--executor", "serial")
+    run_gazekit("build-heatmaps", tmp_path / "reflacx", tmp_path / "c2", "--dataset", "reflacx", *images)
+    assert run_gazekit("report", tmp_path / "c2", out).code == 0
+    failures = {failure["id"]: failure["message"] for failure in Page(out).data("about")["failures"]}
+    assert "not UTF-8" in failures["P300R993390"]
+
+
+def test_a_missing_shard_is_one_line_and_leaves_the_page_that_was_there(cache, tmp_path):
+    shutil.copytree(cache.path, tmp_path / "cache")
+    (out := tmp_path / "r.html").write_text("before")
+    for name in ("image.npy", "shard.json"):
+        next((tmp_path / "cache").rglob(name)).unlink()
+        done = run_gazekit("report", tmp_path / "cache", out)
+        assert done.code == 2
+        assert f"{name} is missing" in done.stderr
+    assert [out.read_text(), sorted(p.name for p in tmp_path.iterdir())] == ["before", ["cache", "r.html"]]
+
+
+def test_an_out_that_is_a_folder_lies_under_a_file_or_is_refused_by_the_system_is_one_line(
+    cache, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.html").mkdir()
+    for out, told in (("folder.html", "is a folder; name the page"), ("file/r.html", "is a file, not a folder")):
+        done = run_gazekit("report", cache.path, tmp_path / out)
+        assert (done.code, done.stderr.count("\n")) == (2, 1)
+        assert told in done.stderr
+
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    drawn = []
+    with pytest.raises(PermissionError):
+        write_report(cache, tmp_path / "r.html", on_image=drawn.append)
+    assert drawn == [], "work was done for a page that cannot be written"
+    assert run_gazekit("report", cache.path, tmp_path / "r.html").code == 4
 
 
 def test_sentences_and_rows_without_reading_lines_are_shown(tmp_path):

@@ -98,7 +98,7 @@ def visit(chromium):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # on a machine that is busy with other work too
         page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
         page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -227,9 +227,119 @@ def test_heat_is_the_exact_mass_of_each_cell_at_any_moment(visit, report, cache,
 def test_heat_of_the_replay_may_be_rewound(visit, report):
     page = visit(report, MANY)
     same = page.evaluate("""() => { const heat = heatOf(viewer.reading), { end } = gazeOf(viewer.reading);
-      const once = heat.upTo(end / 3); heat.upTo(end); const again = heat.upTo(end / 3);
-      return Math.max(...once.map((v, k) => Math.abs(v - again[k]))); }""")
-    assert same < 1e-7
+      const once = heat.upTo(end / 3).slice(); heat.upTo(end); const again = heat.upTo(end / 3);
+      return [Math.max(...once), Math.max(...once.map((v, k) => Math.abs(v - again[k])))]; }""")
+    assert same[0] > 0
+    assert same[1] < 1e-6 * same[0]
+
+
+def test_a_scanpath_that_grew_or_was_rewound_is_the_one_drawn_at_once(visit, report):
+    page = visit(report, MANY)
+    only(page, "fixations", "path")
+    wandered = []
+    for share in (0.31, 0.9, 0.32, 0.02, 0.55, 1.0, 0.31):
+        page.evaluate("(share) => seek(share * replay.end)", share)
+        settle(page)
+        wandered.append(pixels(page))
+    fresh = visit(report, MANY)
+    only(fresh, "fixations", "path")
+    for share, drawn in ((0.31, wandered[-1]), (0.55, wandered[4])):
+        fresh.evaluate("(share) => { viewer.panels[0].trails.clear(); seek(share * replay.end); }", share)
+        settle(fresh)
+        differs = np.abs(pixels(fresh) - drawn).max(axis=2) > 48
+        assert drawn.sum() > 0
+        assert differs.mean() < 0.002, "more than soft edges differ"
+
+
+def test_heat_grows_with_the_replay_unless_the_whole_reading_is_asked_for(visit, report):
+    page = visit(report, KNOWN)
+    only(page, "heat")
+    whole = pixels(page).sum()
+    press(page, "Home")
+    assert pixels(page).sum() == 0
+    page.locator("#time").fill("1.2")
+    settle(page)
+    assert 0 < pixels(page).sum() < whole
+    page.locator("#viewer").focus()
+    press(page, "w")
+    assert pixels(page).sum() == whole
+    assert page.locator("#said").inner_text() == "heat of the whole reading"
+
+
+def test_numbers_do_not_lie_on_each_other_and_the_newest_is_there(visit, report):
+    page = visit(report, MANY)
+    placed = page.evaluate("""() => { const drawn = [];
+      const { to } = viewer.panels[0], context = document.createElement("canvas").getContext("2d");
+      context.strokeText = () => {};
+      context.fillText = (text, x, y) => drawn.push([text, x, y, context.measureText(text).width]);
+      numberFixations(context, viewer.reading, 0, gazeOf(viewer.reading).n, to);
+      return drawn; }""")
+    assert placed[0][0] == "1000"
+    assert len(placed) > 10
+    for k, (_, x, y, width) in enumerate(placed):
+        for _, other_x, other_y, other_width in placed[:k]:
+            assert abs(x - other_x) > 0.45 * (width + other_width) or abs(y - other_y) > 8
+
+
+def test_every_key_is_in_the_help_which_opens_anywhere_and_closes_alone(visit, report):
+    page = visit(report, KNOWN)
+    page.locator("#viewer").focus()
+    press(page, "?")
+    help_ = page.locator("#help")
+    assert help_.is_visible()
+    told = help_.locator("kbd").all_inner_texts()
+    names = {" ": "space", "ArrowLeft": "\u2190", "ArrowRight": "\u2192", "ArrowUp": "\u2191", "ArrowDown": "\u2193",
+             "Escape": "Esc", "=": "+"}  # fmt: skip
+    keys = page.evaluate("() => [KEYS, GRID_KEYS, LAYER_KEYS].flatMap(Object.keys)")
+    assert {names.get(key, key) for key in keys} <= set(told)
+    weak = [(text, ratio) for text, ratio, _ in page.evaluate(CONTRAST) if ratio < AA]
+    assert weak == []
+    screenshot(page, "report-keys")
+    press(page, "h", "Escape")
+    assert help_.is_hidden()
+    assert page.locator("#show-heat").is_checked(), "a key did something behind the help"
+    assert page.locator("#viewer").is_visible()
+    press(page, "Escape")
+    page.locator("#filters .ask").click()
+    assert help_.is_visible()
+    page.locator("#help-close").click()
+    assert help_.is_hidden()
+
+
+def test_arrows_go_from_card_to_card_and_a_slash_to_the_search(visit, report):
+    page = visit(report)
+    focused = lambda: page.evaluate("() => document.activeElement.querySelector('b')?.textContent")  # noqa: E731
+    press(page, "ArrowRight")
+    assert focused() == "99R-a1"
+    press(page, "ArrowRight", "ArrowRight")
+    assert focused() == "99R-a3"
+    press(page, "End")
+    assert focused() == "99R-gone"
+    press(page, "Home", "/")
+    assert page.evaluate("() => document.activeElement.id") == "search"
+    page.keyboard.type("?/known")
+    assert page.locator("#search").input_value() == "?/known", "keys are text while one types"
+    page.locator("#search").fill("known")
+    press(page, "ArrowDown", "Enter")
+    assert page.locator("#viewer-title").inner_text() == KNOWN
+
+
+def test_colour_bars_have_round_ticks_in_the_chosen_unit(visit, report):
+    page = visit(report, KNOWN)
+    for top, expected in ((26, [0, 10, 20]), (0.37, [0, 0.1, 0.2, 0.3]), (5, [0, 2, 4]), (1, [0, 0.5, 1])):
+        assert page.evaluate("(top) => ticksTo(top)", top) == pytest.approx(expected)
+    assert "% of the gaze on 1 % of the image, from 0" in page.locator("#legend").get_attribute("aria-label")
+    top = float(page.locator("#legend").get_attribute("aria-label").split()[-1].rstrip("."))
+    page.locator("#unit").select_option("seconds")
+    settle(page)
+    label = page.locator("#legend").get_attribute("aria-label")
+    assert "seconds of gaze on 1 % of the image" in label
+    shown = page.evaluate("() => viewer.reading.seconds_on_image")
+    assert float(label.split()[-1].rstrip(".")) == pytest.approx(top * shown / 100, rel=0.06)
+    assert page.locator("#legend-patches").is_hidden()
+    page.locator("#show-patches").check()
+    settle(page)
+    assert "% of the gaze on a patch" in page.locator("#legend-patches").get_attribute("aria-label")
 
 
 def test_heat_lies_where_it_was_looked_and_its_slider_fades_it(visit, report):
@@ -355,9 +465,14 @@ def test_readers_stand_side_by_side_with_their_agreement(visit, report):
     assert page.locator("#panels canvas").count() == 3
     assert page.locator("#agreement tbody tr").count() == 6
     screenshot(page, "report-side-by-side")
+    assert page.locator("#agreement h3").bounding_box()["y"] < page.locator("#layers").bounding_box()["y"]
+    tops = {panel["y"] for panel in (figure.bounding_box() for figure in page.locator("#panels figure").all())}
+    assert len(tops) == 1, "three readers stand in one row"
+    page.locator("#time").fill("0.5")
     page.get_by_role("button", name="All 3 together").click()
     settle(page)
     assert page.locator("#panels canvas").count() == 1
+    assert page.evaluate("() => replay.time") == pytest.approx(0.5), "the moment stays while views change"
 
 
 def test_hostile_text_stays_text(visit, report):
@@ -415,16 +530,45 @@ def test_pages_are_linked(visit, cache, tmp_path):
     assert page.locator("#pages [aria-current]").inner_text() == "2"
 
 
-def test_a_thousand_fixations_are_drawn_within_a_few_frames(visit, report):
+def test_a_reading_on_another_page_is_found_by_its_id_and_by_its_address(visit, cache, tmp_path):
+    write_report(cache, tmp_path / "r.html", readings_a_page=2)
+    page = visit(tmp_path / "r.html")
+    assert "on this page, 1 of 3" in page.locator("#count").inner_text()
+    page.locator("#search").fill("known")
+    assert page.locator("#cards li").count() == 0
+    page.locator("#elsewhere a").click()
+    page.wait_for_url("**/r-2.html#99R-known")
+    assert page.locator("#viewer-title").inner_text() == KNOWN
+    page = visit(tmp_path / "r.html", "99R-gone")
+    page.wait_for_url("**/r-3.html#99R-gone")
+    assert page.locator("#viewer-title").inner_text() == "99R-gone"
+
+
+def test_what_was_left_out_is_one_click_from_its_number(visit, report):
+    page = visit(report)
+    page.locator("#figures a").click()
+    assert page.locator("#failures table").is_visible()
+    assert page.locator("#overview").is_visible()
+
+
+def test_a_moment_among_a_thousand_fixations_is_drawn_within_a_frame(visit, report):
     page = visit(report, MANY)
-    page.locator("#heat-of").select_option("now")
-    milliseconds = page.evaluate("""() => { const times = [];
-      for (let k = 1; k <= 60; k++) { const from = performance.now(); replay.time = replay.end * k / 61;
-        drawAll(); times.push(performance.now() - from); }
-      return times.sort((a, b) => a - b)[30]; }""")
-    rate = page.evaluate("""() => new Promise((done) => { replay.frames = 0; replay.speed = 8; seek(0); play();
-      setTimeout(() => { pause(); done(replay.frames / 2); }, 2000); })""")
-    print(f"1,000 fixations, heat that grows: {milliseconds:.1f} ms of script a picture, {rate:.0f} frames a second")
-    assert milliseconds < 30
-    assert rate > 10, "even a busy machine without a graphics card"
+    session = page.context.new_cdp_session(page)
+    # processor time: what else the machine does is not counted; benchmarks/report_page.py has the frames a second
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy_s():
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+    before = busy_s()
+    page.evaluate("""() => new Promise((done) => { let k = 0;
+      const step = () => { if (k++ === 90) { done(); return; }
+        seek(replay.end * ((k * 0.6180339887) % 1)); requestAnimationFrame(step); };
+      step(); })""")
+    milliseconds = 1000 * (busy_s() - before) / 90
+    print(f"1,000 fixations, heat that grows, anywhere: {milliseconds:.1f} ms of the page's processor time a picture")
+    assert milliseconds < 16.7
+    page.locator("#time").fill(str(0.6 * float(page.locator("#time").get_attribute("max"))))
+    settle(page)
     screenshot(page, "report-thousand-fixations")

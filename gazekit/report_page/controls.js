@@ -21,47 +21,7 @@ function readSettings() {
     trail: byId("trail").value === "all" ? null : Number(byId("trail").value),
   };
   byId("opacity").setAttribute("aria-valuetext", percent(viewer.settings.opacity));
-  changed();
-}
-
-/** The time line: a bar for each fixation, a row for each reading, what was said as a line on top. */
-function drawStrip() {
-  const canvas = byId("strip");
-  const read = shownReadings().filter((reading) => reading.timed);
-  if (!read.length) return;
-  const dense = Math.min(2, devicePixelRatio || 1);
-  const width = canvas.clientWidth, height = canvas.clientHeight;
-  canvas.width = Math.round(width * dense);
-  canvas.height = Math.round(height * dense);
-  const context = canvas.getContext("2d");
-  context.scale(dense, dense);
-  const style = getComputedStyle(document.documentElement);
-  const at = (time) => (time / replay.end) * width;
-  context.fillStyle = style.getPropertyValue("--muted");
-  for (const { onset, offset } of words) context.fillRect(at(onset), 1, Math.max(1, at(offset) - at(onset) - 1), 3);
-  const row = (height - 8) / read.length;
-  read.forEach((reading, place) => {
-    const { table, n } = gazeOf(reading);
-    for (let k = 0; k < n; k++) {
-      const onset = table[k * FIELDS + ONSET], offset = table[k * FIELDS + OFFSET];
-      context.fillStyle = read.length > 1 ? colourOf(reading) : style.getPropertyValue("--accent");
-      context.globalAlpha = onset <= replay.time ? 1 : 0.35;
-      context.fillRect(at(onset), 7 + place * row, Math.max(1, at(offset) - at(onset) - 1), Math.max(2, row - 3));
-    }
-  });
-  context.globalAlpha = 1;
-}
-
-function showTime() {
-  const input = byId("time");
-  input.max = replay.end || 1;
-  input.value = replay.time;
-  const text = `${replay.time.toFixed(1)} of ${seconds(replay.end)}`;
-  const one = viewer.panels.length === 1 && viewer.panels[0].readings.length === 1 ? viewer.panels[0].readings[0] : null;
-  const counted = one?.timed ? `, ${looksName(one)} ${begunBy(gazeOf(one), replay.time)} of ${gazeOf(one).n}` : "";
-  byId("now").textContent = text;
-  input.setAttribute("aria-valuetext", text + counted);
-  byId("play").textContent = replay.playing ? "Pause" : "Play";
+  redraw();
 }
 
 function say(text) {
@@ -82,7 +42,7 @@ function goToReading(step) {
 
 function nextView() {
   const { choices } = viewer;
-  setView(choices[(choices.indexOf(viewer.view) + 1) % choices.length]);
+  changeView(choices[(choices.indexOf(viewer.view) + 1) % choices.length]);
   say(byId("views").querySelector("[aria-pressed=true]")?.textContent ?? "");
 }
 
@@ -91,6 +51,13 @@ function changeSpeed(step) {
   select.selectedIndex = Math.min(select.length - 1, Math.max(0, select.selectedIndex + step));
   replay.speed = Number(select.value);
   say(`speed ${select.value}`);
+}
+
+function changeHeatOf() {
+  const select = byId("heat-of");
+  select.value = select.value === "now" ? "all" : "now";
+  readSettings();
+  say(`heat of ${select.selectedOptions[0].textContent}`);
 }
 
 const KEYS = {
@@ -105,24 +72,44 @@ const KEYS = {
   "+": () => changeSpeed(1),
   "=": () => changeSpeed(1),
   c: nextView,
-  "?": () => { byId("keys").open = !byId("keys").open; byId("keys").scrollIntoView({ block: "nearest" }); },
+  w: changeHeatOf,
   Escape: () => { location.hash = ""; },
 };
 
+const GRID_KEYS = {
+  "/": () => byId("search").focus(),
+  ArrowLeft: () => moveAmongCards(-1),
+  ArrowRight: () => moveAmongCards(1),
+  ArrowUp: () => moveAmongCards(-cardsInARow()),
+  ArrowDown: () => moveAmongCards(cardsInARow()),
+  Home: () => moveAmongCards(-Infinity),
+  End: () => moveAmongCards(Infinity),
+};
+
+/** Whether an element has a use of its own for a key, which is then left to it. */
+function usesKey(target, key) {
+  if (target.matches("input[type=search]")) return !["ArrowDown", "Escape"].includes(key);
+  if (target.matches("select") || (target.matches("input[type=range]") && target.id !== "time")) return key !== "Escape";
+  if (target.matches("button, summary, a, input[type=checkbox]") && (key === " " || key === "Enter")) return true;
+  return target.matches(".scroll") && ["Home", "End", " ", "ArrowUp", "ArrowDown"].includes(key);
+}
+
 function onKey(event) {
-  if (!isOpen() || event.ctrlKey || event.metaKey || event.altKey) return;
   const { target, key } = event;
-  const ownKeys = target.matches("select") || (target.matches("input[type=range]") && target.id !== "time");
-  if (ownKeys && key !== "Escape") return;
-  if (target.matches("button, summary, a, input[type=checkbox]") && (key === " " || key === "Enter")) return;
-  if (target.matches(".scroll") && ["Home", "End", " "].includes(key)) return;
-  if (key in LAYER_KEYS) {
+  if (event.ctrlKey || event.metaKey || event.altKey || usesKey(target, key)) return;
+  const help = byId("help"), keys = isOpen() ? KEYS : GRID_KEYS;
+  if (key === "?") {
+    if (help.open) help.close();
+    else help.showModal();
+  } else if (help.open) return;
+  else if (isOpen() && key in LAYER_KEYS) {
     const box = byId(LAYER_KEYS[key]);
     box.checked = !box.checked;
     say(`${box.labels[0].firstElementChild.nextSibling.textContent.trim()} ${box.checked ? "shown" : "hidden"}`);
     readSettings();
-  } else if (key in KEYS) KEYS[key]();
-  else return;
+  } else if (key in keys) {
+    if (keys[key]() === false) return;
+  } else return;
   event.preventDefault();
 }
 
@@ -141,7 +128,7 @@ function followAddress() {
       byId("viewer").focus({ preventScroll: true });
     }
     say(`${reading.id}, ${gazeSummary(reading)}`);
-  } else if (isOpen()) closeViewer();
+  } else if (!goToOtherPage(wanted) && isOpen()) closeViewer();
 }
 
 function start() {
@@ -160,8 +147,11 @@ function start() {
   byId("next-reading").addEventListener("click", KEYS["]"]);
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", followAddress);
+  for (const button of document.querySelectorAll(".ask")) button.addEventListener("click", () => byId("help").showModal());
+  byId("help-close").addEventListener("click", () => byId("help").close());
+  byId("help").addEventListener("click", ({ target, currentTarget }) => { if (target === currentTarget) currentTarget.close(); });
   addEventListener("resize", fitPanels);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   if (innerWidth <= 900) byId("layers").open = false;
   followAddress();
 }

@@ -4,7 +4,7 @@
 const FIELDS = 11; // columns of a reading's gaze, see GAZE_FIELDS of gazekit/report_data.py
 const X = 0, Y = 1, SIGMA_X = 2, SIGMA_Y = 3, SHARE = 4, CLIP = 5, ONSET = 9, OFFSET = 10;
 
-const READER_COLOURS = ["#6fd3ff", "#ffb454", "#7be0a4", "#ff9ac1", "#f2e35c", "#c3b1ff"];
+const READER_COLOURS = ["#63c5ff", "#ffb000", "#ff6fae", "#9a8cff", "#f5ef6a", "#ffffff"]; // apart for colour-blind readers too
 
 const byId = (id) => document.getElementById(id);
 const island = (name) => JSON.parse(byId(`${name}-data`).textContent);
@@ -34,7 +34,7 @@ function floats(text) {
 
 const kept = new WeakMap();
 
-/** Gaze of a reading, decoded once: `table` with FIELDS numbers a look in the order of onsets, `end` its last moment. */
+/** Gaze of a reading, decoded once: `table` with FIELDS numbers a look in the order of its `onsets`, `end` the last moment. */
 function gazeOf(reading) {
   if (!kept.has(reading)) {
     const raw = floats(reading.gaze);
@@ -48,21 +48,25 @@ function gazeOf(reading) {
       table.set(raw.subarray(from * FIELDS, (from + 1) * FIELDS), to * FIELDS);
       end = Math.max(end, raw[from * FIELDS + OFFSET]);
     });
-    kept.set(reading, { table, n, end });
+    const onsets = Float32Array.from({ length: n }, (_, k) => table[k * FIELDS + ONSET]);
+    kept.set(reading, { table, n, end, onsets });
   }
   return kept.get(reading);
 }
 
-/** How many looks had begun by a moment. */
-function begunBy(gaze, time) {
-  let low = 0, high = gaze.n;
+/** How many of the ascending values are not above one. */
+function countUpTo(values, most) {
+  let low = 0, high = values.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (gaze.table[middle * FIELDS + ONSET] <= time) low = middle + 1;
+    if (values[middle] <= most) low = middle + 1;
     else high = middle;
   }
   return low;
 }
+
+/** How many looks had begun by a moment. */
+const begunBy = (gaze, time) => countUpTo(gaze.onsets, time);
 
 const pictures = new Map();
 
@@ -81,6 +85,9 @@ function pictureOf(image) {
 
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 const seconds = (value) => `${value.toFixed(1)} s`;
+
+/** A time that may be long, in the unit that suits it. */
+const duration = (value) => (value < 120 ? seconds(value) : value < 7200 ? `${(value / 60).toFixed(1)} min` : `${(value / 3600).toFixed(1)} h`);
 const percent = (value, digits = 0) => `${(100 * value).toFixed(digits)} %`;
 
 /** What a reading's gaze consists of. */

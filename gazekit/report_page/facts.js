@@ -2,7 +2,7 @@
 
 const nameOf = (reading) => (reading.reader ? `reader ${reading.reader}` : reading.id);
 
-function showFacts(reading, shown) {
+function showFacts(reading) {
   const image = images[reading.image];
   const rows = [["reading", reading.id], ["image", image.id]];
   const add = (name, value) => value !== null && value !== undefined && value !== "" && rows.push([name, String(value)]);
@@ -31,7 +31,14 @@ function showFacts(reading, shown) {
   showMarked(reading, image);
   showLabels(reading);
   fillTable(reading);
-  showTranscript(reading, shown);
+  showTranscript(reading);
+}
+
+/** Beside each other readers are compared first; one alone has its own facts first. */
+function placeAgreement(view) {
+  const agreement = byId("agreement");
+  if (view === "one") byId("own").after(agreement);
+  else byId("layers").before(agreement);
 }
 
 function showAgreement(image) {
@@ -40,20 +47,24 @@ function showAgreement(image) {
   const read = image.readings.map((k) => readings[k]).filter((reading) => reading.kind === "measured");
   part.hidden = !found;
   if (!found) return;
-  const cells = (values, name = "td") => values.map((text, k) => make(k ? "td" : name, { text, scope: k || name === "td" ? null : "row" }));
+  const row = ([head, ...values]) => make("tr", {
+    children: [make("th", { children: [head].flat(), scope: "row" }), ...values.map((text) => make("td", { text, class: "number" }))],
+  });
   const table = (heads, lines) => make("table", {
     children: [
       make("thead", { children: [make("tr", { children: heads.map((text) => make("th", { text, scope: "col" })) })] }),
-      make("tbody", { children: lines.map((line) => make("tr", { children: cells(line, "th") })) }),
+      make("tbody", { children: lines.map(row) }),
     ],
   });
-  const pairs = read.flatMap((a, i) => read.slice(i + 1).map((b, j) => [
-    `${nameOf(a)} and ${nameOf(b)}`, found.cc[i][i + 1 + j].toFixed(2), found.sim[i][i + 1 + j].toFixed(2),
-  ]));
-  const alone = read.map((reading, i) => [nameOf(reading), found.nss[i].toFixed(2), found.auc_judd[i].toFixed(2)]);
+  const pairs = read.flatMap((_, i) => read.slice(i + 1).map((_, j) => [i, i + 1 + j]));
+  const name = (i) => [swatch(colourOf(read[i])), nameOf(read[i])];
+  const mean = (values) => (pairs.reduce((sum, [i, j]) => sum + values[i][j], 0) / pairs.length).toFixed(2);
   part.querySelector("div").replaceChildren(
-    table(["heat of", "CC", "SIM"], pairs),
-    table(["fixations on the others\u2019 heat", "NSS", "AUC"], alone),
+    make("p", { text: `${plural(pairs.length, "pair")}: mean CC ${mean(found.cc)}, mean SIM ${mean(found.sim)}` }),
+    table(["reader", "fix.", "time", "NSS", "AUC"], read.map((reading, i) => [
+      name(i), String(reading.looks), seconds(reading.seconds), found.nss[i].toFixed(2), found.auc_judd[i].toFixed(2),
+    ])),
+    table(["pair", "CC", "SIM"], pairs.map(([i, j]) => [[...name(i), " ", ...name(j)], found.cc[i][j].toFixed(2), found.sim[i][j].toFixed(2)])),
     make("p", { text: "CC and SIM are 1 for equal heat. NSS is 0 and AUC 0.5 where a reader\u2019s fixations fall no better than chance on the others\u2019 heat.", class: "muted" }),
   );
 }
@@ -121,14 +132,25 @@ function showTranscript(reading) {
     return make("li", { children: [button] });
   });
   byId("transcript").replaceChildren(...lines);
+  byId("transcript").scrollTop = 0;
+  byId("speech-title").textContent = siblings().length > 1 ? `What ${nameOf(reading)} said` : "What was said";
   byId("speech").hidden = !lines.length;
 }
 
-/** Marks the words of this moment, and those that were said before it. */
+/** Marks the words of this moment, and those that were said before it; the box of the text follows them. */
 function followTranscript(time) {
   const whole = time >= replay.end;
   for (const { span, onset, offset } of words) {
-    span.classList.toggle("now", !whole && onset <= time && time < offset);
+    const now = !whole && onset <= time && time < offset;
+    if (now && !span.classList.contains("now")) keepInView(span, byId("transcript"));
+    span.classList.toggle("now", now);
     span.classList.toggle("later", !whole && onset > time);
   }
+}
+
+/** Scrolls a box, and nothing else of the page, so that something inside it is seen. */
+function keepInView(element, box) {
+  const inside = element.getBoundingClientRect(), outside = box.getBoundingClientRect();
+  if (inside.top < outside.top) box.scrollTop -= outside.top - inside.top;
+  else if (inside.bottom > outside.bottom) box.scrollTop += inside.bottom - outside.bottom;
 }

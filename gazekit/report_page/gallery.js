@@ -23,7 +23,9 @@ function holds(value) {
   return Array.isArray(value) ? value.length > 0 : value === true || (typeof value === "number" && value > 0);
 }
 
-const flagsOf = (reading) => new Set([...reading.flags.map(([code]) => code), reading.kind ?? "no gaze"]);
+const flagName = (code) => code.replaceAll("_", " ");
+const flagsOf = (reading) => new Set([...reading.flags.map(([code]) => code), ...(reading.kind === "measured" ? [] : [reading.kind ?? "no gaze"])]);
+const NO_FLAG = "no flag";
 
 function fillFilter(select, values, anything) {
   const counts = new Map();
@@ -35,15 +37,17 @@ function fillFilter(select, values, anything) {
   select.closest("label").hidden = counts.size < 2;
 }
 
+const searchWords = () => byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+
 function chosenReadings() {
-  const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = searchWords();
   const [reader, split, flag] = ["by-reader", "by-split", "by-flag"].map((id) => byId(id).value);
   return readings.map((_, k) => k).filter((k) => {
     const reading = readings[k];
     return words.every((word) => searched[k].includes(word))
       && (!reader || (reading.reader ?? "unknown") === reader)
       && (!split || (images[reading.image].split ?? "none") === split)
-      && (!flag || (flag === "none" ? reading.flags.length === 0 : flagsOf(reading).has(flag)));
+      && (!flag || (flag === NO_FLAG ? flagsOf(reading).size === 0 : flagsOf(reading).has(flag)));
   }).sort(orders[byId("order").value]);
 }
 
@@ -53,9 +57,53 @@ function showCards() {
   listed = chosenReadings();
   byId("cards").replaceChildren(...listed.map((k) => cards[k]));
   const all = readings.length;
-  byId("count").textContent = !all ? "There is none to show." : listed.length === all
+  const here = about.pages.length > 1 ? ` on this page, ${about.page + 1} of ${about.pages.length}` : "";
+  byId("count").textContent = !all ? "There is none to show." : (listed.length === all
     ? `${plural(all, "reading")} of ${plural(images.length, "image")}`
-    : listed.length ? `${listed.length} of ${plural(all, "reading")}` : "No reading matches.";
+    : listed.length ? `${listed.length} of ${plural(all, "reading")}` : "No reading matches") + (here || (listed.length ? "" : "."));
+  showElsewhere();
+}
+
+/** Readings of other pages whose ids have the words that are searched for. */
+function showElsewhere() {
+  const words = searchWords();
+  const found = !words.length ? [] : (about.index ?? []).map((entries, page) => ({
+    page, ids: page === about.page ? [] : entries.filter((ids) => words.every((word) => ids.join(" ").toLowerCase().includes(word))),
+  })).filter(({ ids }) => ids.length);
+  const single = found.length === 1 && found[0].ids.length === 1;
+  byId("elsewhere").hidden = !found.length;
+  byId("elsewhere").replaceChildren("Ids with these words on other pages: ", ...found.flatMap(({ page, ids }, k) => [
+    k ? ", " : "",
+    make("a", {
+      href: encodeURIComponent(about.pages[page]) + (single ? `#${encodeURIComponent(ids[0][1])}` : ""),
+      text: single ? ids[0][1] : `${plural(ids.length, "image")} on page ${page + 1}`,
+    }),
+  ]));
+}
+
+/** Leads to the page of a reading that is not on this one; false where there is none. */
+function goToOtherPage(id) {
+  const page = (about.index ?? []).findIndex((entries, k) => k !== about.page && entries.some(([, ...own]) => own.includes(id)));
+  if (!id || page < 0) return false;
+  location.replace(`${encodeURIComponent(about.pages[page])}#${encodeURIComponent(id)}`);
+  return true;
+}
+
+function cardsInARow() {
+  const shown = [...byId("cards").children];
+  const row = shown.findIndex((card) => card.offsetTop > shown[0].offsetTop);
+  return row < 0 ? shown.length : row;
+}
+
+/** Focus moves among the cards; false where it stays. */
+function moveAmongCards(step) {
+  const links = [...byId("cards").querySelectorAll("a")];
+  const at = links.indexOf(document.activeElement);
+  if (at < 0 && !Number.isFinite(step)) return false; // Home and End are the page's own
+  const to = at < 0 ? 0 : Math.max(0, Math.min(links.length - 1, at + step));
+  if (to === at || !links.length) return false;
+  links[to].focus();
+  return true;
 }
 
 function gazeSummary(reading) {
@@ -72,7 +120,10 @@ function makeCard(reading, k) {
   if (reading.window) about.push(make("span", { text: `\u201c${reading.window.text}\u201d` }));
   const facts = [reading.reader && `reader ${reading.reader}`, image.split, image.view].filter(Boolean).join(" \u00b7 ");
   if (facts) about.push(make("span", { text: facts }));
-  if (reading.flags.length) about.push(make("span", { text: plural(reading.flags.length, "flag"), class: "flag" }));
+  if (reading.flags.length) {
+    const names = [...new Set(reading.flags.map(([code]) => flagName(code)))];
+    about.push(make("span", { text: names.slice(0, 2).join(", ") + (names.length > 2 ? `, ${names.length - 2} more` : ""), class: "flag" }));
+  }
   const link = make("a", { href: addressOf(reading), children: [canvas, make("span", { children: about, class: "about" })] });
   const card = make("li", { children: [link] });
   thumbnails.observe(canvas);
@@ -133,6 +184,7 @@ function showFailures() {
   })));
   part.open = !readings.length;
   part.hidden = false;
+  byId("figures").querySelector("a")?.addEventListener("click", () => { part.open = true; });
 }
 
 /** Heading, what a reader must know before believing a picture, and the figures of the whole cache. */
@@ -157,11 +209,15 @@ function showHead() {
     [about.images.toLocaleString("en"), about.images === 1 ? "image" : "images"],
     [about.readings.toLocaleString("en"), about.readings === 1 ? "reading with gaze" : "readings with gaze"],
     [about.looks.toLocaleString("en"), parameters.gaze === "samples" ? "samples" : "fixations"],
-    [seconds(about.seconds), "of gaze"],
+    [duration(about.seconds), "of gaze"],
     [about.failed.toLocaleString("en"), about.failed === 1 ? "record left out" : "records left out"],
   ];
-  byId("figures").append(...tiles.map(([value, what]) => make("div", {
-    class: "tile", children: [make("dt", { text: what }), make("dd", { text: value })],
+  byId("figures").append(...tiles.map(([value, what], k) => make("div", {
+    class: "tile",
+    children: [
+      make("dt", { text: what }),
+      make("dd", { children: [k === tiles.length - 1 && about.failed ? make("a", { href: "#failures", text: value }) : value] }),
+    ],
   })));
 }
 
@@ -171,7 +227,7 @@ function startGallery() {
   showHead();
   fillFilter(byId("by-reader"), readings.map((reading) => reading.reader ?? "unknown"), "any");
   fillFilter(byId("by-split"), readings.map((reading) => images[reading.image].split ?? "none"), "any");
-  fillFilter(byId("by-flag"), readings.flatMap((reading) => reading.flags.length ? [...flagsOf(reading)] : ["none", ...flagsOf(reading)]), "any");
+  fillFilter(byId("by-flag"), readings.flatMap((reading) => (flagsOf(reading).size ? [...flagsOf(reading)] : [NO_FLAG])), "any");
   byId("filters").hidden = !readings.length;
   byId("filters").addEventListener("input", showCards);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());

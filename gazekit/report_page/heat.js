@@ -2,6 +2,7 @@
 
 const LATTICE = 128; // cells on the longer side of the image
 const REACH = 5; // sigmas
+const HEAT_KEYFRAMES = 16;
 
 /** Abramowitz and Stegun 7.1.26: the normal distribution function, to 1e-7. */
 function normalBelow(z) {
@@ -44,10 +45,9 @@ class Heat {
     this.byEnd = Array.from({ length: n }, (_, k) => k).sort(
       (a, b) => table[a * FIELDS + OFFSET] - table[b * FIELDS + OFFSET],
     );
-    this.done = 0;
-    this.past = new Float32Array(this.rows * this.cols);
+    this.ends = Float32Array.from(this.byEnd, (k) => table[k * FIELDS + OFFSET]);
     this.whole = new Float32Array(this.rows * this.cols);
-    for (let k = 0; k < n; k++) this.#add(this.whole, k, 1);
+    for (const k of this.byEnd) this.#add(this.whole, k, 1);
   }
 
   #add(map, k, part) {
@@ -60,21 +60,38 @@ class Heat {
     }
   }
 
-  /** Share of the reading's gaze in each cell by a moment; of a look that lasts, the part that has passed. */
+  /** Maps of the looks that had ended at even steps, from which any moment is near; made for the first replay. */
+  #prepare() {
+    const { byEnd } = this;
+    this.step = Math.max(16, Math.ceil(byEnd.length / HEAT_KEYFRAMES));
+    this.past = new Float32Array(this.whole.length);
+    this.now = new Float32Array(this.whole.length);
+    this.keyframes = [];
+    for (let k = 0; k < byEnd.length; k++) {
+      if (k % this.step === 0) this.keyframes.push(this.past.slice());
+      this.#add(this.past, byEnd[k], 1);
+    }
+    this.done = byEnd.length;
+  }
+
+  /** Share of the reading's gaze in each cell by a moment; of a look that lasts, the part that has passed. The map is
+   * the same array at each call. */
   upTo(time) {
+    if (!this.keyframes) this.#prepare();
     const { table, n } = this.gaze;
-    const ends = (k) => table[this.byEnd[k] * FIELDS + OFFSET];
-    if (this.done > 0 && ends(this.done - 1) > time) {
-      this.past.fill(0);
-      this.done = 0;
+    const ended = countUpTo(this.ends, time);
+    const keyframe = Math.min(this.keyframes.length - 1, Math.floor(ended / this.step));
+    if (n && (this.done > ended || this.done < keyframe * this.step)) {
+      this.past.set(this.keyframes[keyframe]);
+      this.done = keyframe * this.step;
     }
-    while (this.done < n && ends(this.done) <= time) this.#add(this.past, this.byEnd[this.done++], 1);
-    const map = this.past.slice();
-    for (let k = this.done; k < n; k++) {
+    while (this.done < ended) this.#add(this.past, this.byEnd[this.done++], 1);
+    this.now.set(this.past);
+    for (let k = ended; k < n; k++) {
       const look = this.byEnd[k] * FIELDS, onset = table[look + ONSET];
-      if (onset < time) this.#add(map, this.byEnd[k], (time - onset) / (table[look + OFFSET] - onset));
+      if (onset < time) this.#add(this.now, this.byEnd[k], (time - onset) / (this.ends[k] - onset));
     }
-    return map;
+    return this.now;
   }
 }
 
@@ -101,24 +118,33 @@ function heatMap(shown, time) {
 
 const tables = Object.fromEntries(Object.entries(about.colours).map(([name, text]) => [name, bytes(text)]));
 
-/** Opacity of heat at a share of the scale: the square root shows the low end too, without reordering anything. */
-const heatAlpha = (share, opacity) => 255 * opacity * Math.sqrt(share);
+const HEAT_LEVELS = 1024;
+const levels = { key: "", pixels: new Uint32Array(HEAT_LEVELS) };
+
+/** Pixels of even steps of the scale. Opacity is the square root: it shows the low end too, without reordering. */
+function heatPixels(colours, opacity) {
+  const key = `${colours} ${opacity}`;
+  if (levels.key !== key) {
+    const table = tables[colours], channels = new Uint8ClampedArray(levels.pixels.buffer);
+    for (let k = 0; k < HEAT_LEVELS; k++) {
+      const share = k / (HEAT_LEVELS - 1), from = 3 * Math.round(255 * share);
+      channels.set([table[from], table[from + 1], table[from + 2], 255 * opacity * Math.sqrt(share)], 4 * k);
+    }
+    levels.key = key;
+  }
+  return levels.pixels;
+}
 
 /** A map as a small picture, to be drawn stretched over the image. */
 function paintHeat(heat, top, colours, opacity, canvas = document.createElement("canvas")) {
-  canvas.width = heat.cols;
-  canvas.height = heat.rows;
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(heat.cols, heat.rows);
-  const table = tables[colours];
-  for (let k = 0; k < heat.map.length; k++) {
-    const share = Math.min(1, heat.map[k] / top);
-    const from = 3 * Math.round(255 * share);
-    picture.data[4 * k] = table[from];
-    picture.data[4 * k + 1] = table[from + 1];
-    picture.data[4 * k + 2] = table[from + 2];
-    picture.data[4 * k + 3] = heatAlpha(share, opacity);
+  if (canvas.width !== heat.cols || canvas.height !== heat.rows) {
+    canvas.width = heat.cols;
+    canvas.height = heat.rows;
   }
-  context.putImageData(picture, 0, 0);
+  const picture = new ImageData(heat.cols, heat.rows);
+  const target = new Uint32Array(picture.data.buffer), pixels = heatPixels(colours, opacity);
+  const scale = (HEAT_LEVELS - 1) / top;
+  for (let k = 0; k < target.length; k++) target[k] = pixels[Math.min(HEAT_LEVELS - 1, Math.round(heat.map[k] * scale))];
+  canvas.getContext("2d").putImageData(picture, 0, 0);
   return canvas;
 }

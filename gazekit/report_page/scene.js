@@ -2,13 +2,12 @@
 
 const SECOND_RADIUS = 0.04; // radius of a fixation of one second, as a share of the longer side; area is duration
 const RADII = [0.006, 0.09];
-const NUMBERED = 60; // beyond this many fixations only the last are numbered: numbers hide the picture
-const LAST_NUMBERED = 10;
+const NUMBERED = 60; // numbers at once: more hide the picture
 
 const MARK_COLOURS = { box: "#8fd0ff", ellipse: "#ffcf5c" };
 
-/** Original pixels to those of a canvas that shows the whole image. */
-function mapping(image, width, height) {
+/** Original pixels to those of a canvas that shows the whole image, `dense` of them to a pixel of the style. */
+function mapping(image, width, height, dense = 1) {
   const scaleX = width / image.width, scaleY = height / image.height;
   return {
     width,
@@ -17,6 +16,7 @@ function mapping(image, width, height) {
     y: (y) => (y + 0.5) * scaleY,
     scaleX,
     scaleY,
+    dense,
     longer: Math.max(width, height),
   };
 }
@@ -32,6 +32,13 @@ function drawXray(context, image, picture, to) {
   const left = -0.5 * scaleX + offsetX + 0.5, top = -0.5 * scaleY + offsetY + 0.5;
   context.imageSmoothingQuality = "high";
   context.drawImage(picture, left, top, image.width * scaleX, image.height * scaleY, 0, 0, to.width, to.height);
+}
+
+/** The X-ray at the size of a panel: scaled once, not in each frame. */
+function scaledXray(image, picture, to) {
+  const canvas = make("canvas", { width: to.width, height: to.height });
+  drawXray(canvas.getContext("2d"), image, picture, to);
+  return canvas;
 }
 
 /** Edges of the patches of the stored square, in original pixels. */
@@ -84,34 +91,38 @@ function drawPatches(context, image, patches, settings, to) {
       }
     }
     context.strokeStyle = "#7dffa8";
-    context.lineWidth = Math.max(2, to.longer / 320);
+    context.lineWidth = Math.max(2 * to.dense, to.longer / 320);
     context.stroke();
   }
 }
 
-function drawMarks(context, marks, to) {
-  const size = Math.max(11, to.longer / 58);
-  context.lineWidth = Math.max(1.5, to.longer / 480);
+/** `colour` of the reader, or null where boxes and ellipses have colours of their own; a name of `named` is there. */
+function drawMarks(context, marks, to, colour, named) {
+  const size = Math.max(11 * to.dense, to.longer / 58);
+  context.lineWidth = Math.max(1.5 * to.dense, to.longer / 480);
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "bottom";
   for (const mark of marks) {
     const [x0, y0, x1, y1] = [to.x(mark.box[0]), to.y(mark.box[1]), to.x(mark.box[2]), to.y(mark.box[3])];
-    context.strokeStyle = MARK_COLOURS[mark.shape];
-    context.setLineDash(mark.shape === "box" ? [6, 4] : []);
+    context.strokeStyle = colour ?? MARK_COLOURS[mark.shape];
+    context.setLineDash(mark.shape === "box" ? [6 * to.dense, 4 * to.dense] : []);
     context.beginPath();
     if (mark.shape === "box") context.rect(x0, y0, x1 - x0, y1 - y0);
     else context.ellipse((x0 + x1) / 2, (y0 + y1) / 2, Math.abs(x1 - x0) / 2, Math.abs(y1 - y0) / 2, 0, 0, 2 * Math.PI);
     context.stroke();
-    outlined(context, mark.names.join(", "), Math.max(2, x0), Math.max(size + 2, y0 - 2), MARK_COLOURS[mark.shape]);
+    const text = mark.names.join(", ");
+    if (named.has(text)) continue;
+    if (colour) named.add(text); // of one reader, two marks may have one name
+    outlined(context, text, Math.max(2, x0), Math.max(size + 2, y0 - 2), colour ?? MARK_COLOURS[mark.shape], to);
   }
   context.setLineDash([]);
 }
 
-function outlined(context, text, x, y, colour) {
+function outlined(context, text, x, y, colour, to) {
   context.lineJoin = "round";
   const before = [context.strokeStyle, context.lineWidth];
   context.strokeStyle = "rgba(0, 0, 0, 0.75)";
-  context.lineWidth = 3;
+  context.lineWidth = 3 * to.dense;
   context.strokeText(text, x, y);
   context.fillStyle = colour;
   context.fillText(text, x, y);
@@ -129,51 +140,67 @@ function drawShown(context, image, gaze, count, to) {
   context.rect(left, top, width, height);
   context.fill("evenodd");
   context.strokeStyle = "#ffffff";
-  context.lineWidth = Math.max(2, to.longer / 400);
+  context.lineWidth = Math.max(2 * to.dense, to.longer / 400);
   context.setLineDash([10, 5]);
   context.strokeRect(left + 1, top + 1, width - 2, height - 2);
   context.setLineDash([]);
 }
 
-/** The fixations that had begun by a moment, in their order: circles, the lines between them, numbers. */
-function drawScanpath(context, reading, colour, count, settings, to) {
-  const gaze = gazeOf(reading), { table } = gaze;
-  const first = Math.max(0, settings.trail === null ? 0 : count - settings.trail);
-  const place = (k) => [to.x(table[k * FIELDS + X]), to.y(table[k * FIELDS + Y])];
-  if (settings.path && count - first > 1) {
-    context.beginPath();
-    for (let k = first; k < count; k++) context.lineTo(...place(k));
-    context.strokeStyle = "rgba(255, 255, 255, 0.6)";
-    context.lineWidth = Math.max(1, to.longer / 700);
-    context.lineJoin = "round";
-    context.stroke();
+const DISC_OPACITY = 0.3;
+const outlineWidth = (to) => Math.max(1.2 * to.dense, to.longer / 560);
+
+/** Outlines of fixations `from` to `stop`, one path. */
+function circlesOf(reading, from, stop, to) {
+  const { table } = gazeOf(reading), circles = new Path2D();
+  for (let k = from; k < stop; k++) {
+    const at = k * FIELDS, x = to.x(table[at + X]), y = to.y(table[at + Y]);
+    const radius = reading.samples ? Math.max(1.5 * to.dense, to.longer / 400) : fixationRadius(table[at + OFFSET] - table[at + ONSET], to);
+    circles.moveTo(x + radius, y);
+    circles.arc(x, y, radius, 0, 2 * Math.PI);
   }
-  if (!settings.fixations) return;
-  const radius = (k) => reading.samples
-    ? Math.max(1.5, to.longer / 400)
-    : fixationRadius(table[k * FIELDS + OFFSET] - table[k * FIELDS + ONSET], to);
-  context.beginPath();
-  for (let k = first; k < count; k++) {
-    const [x, y] = place(k);
-    context.moveTo(x + radius(k), y);
-    context.arc(x, y, radius(k), 0, 2 * Math.PI);
-  }
-  context.globalAlpha = 0.3;
-  context.fillStyle = colour;
-  context.fill();
-  context.globalAlpha = 1;
-  context.strokeStyle = colour;
-  context.lineWidth = Math.max(1.2, to.longer / 560);
-  context.stroke();
-  if (!reading.samples) numberFixations(context, count, first, place, to);
+  return circles;
 }
 
-function numberFixations(context, count, first, place, to) {
-  const from = count - first <= NUMBERED ? first : count - LAST_NUMBERED;
-  context.font = `600 ${Math.max(10, to.longer / 62)}px system-ui, sans-serif`;
+/** Lines from fixation to fixation. */
+function drawPath(context, reading, from, stop, to) {
+  const { table } = gazeOf(reading);
+  context.beginPath();
+  for (let k = from; k < stop; k++) context.lineTo(to.x(table[k * FIELDS + X]), to.y(table[k * FIELDS + Y]));
+  context.strokeStyle = "rgba(255, 255, 255, 0.6)";
+  context.lineWidth = Math.max(to.dense, to.longer / 700);
+  context.lineJoin = "round";
+  context.stroke();
+}
+
+/** The few fixations before a moment, for a trail that fades out. */
+function drawLast(context, reading, colour, first, count, settings, to) {
+  if (settings.path) drawPath(context, reading, first, count, to);
+  if (!settings.fixations) return;
+  const circles = circlesOf(reading, first, count, to);
+  context.globalAlpha = DISC_OPACITY;
+  context.fillStyle = colour;
+  context.fill(circles);
+  context.globalAlpha = 1;
+  context.strokeStyle = colour;
+  context.lineWidth = outlineWidth(to);
+  context.stroke(circles);
+}
+
+/** Numbers in the circles, the newest first, each only where it does not lie on one that is `placed`. */
+function numberFixations(context, reading, first, count, to, placed = []) {
+  const { table } = gazeOf(reading), size = Math.max(10 * to.dense, to.longer / 62);
+  const most = placed.length + NUMBERED;
+  context.font = `600 ${size}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "middle";
-  for (let k = from; k < count; k++) outlined(context, String(k + 1), ...place(k), "#ffffff");
+  for (let k = count - 1; k >= first && placed.length < most; k--) {
+    const text = String(k + 1), half = 0.34 * size * text.length;
+    const x = to.x(table[k * FIELDS + X]), y = to.y(table[k * FIELDS + Y]);
+    if (x < 0 || y < 0 || x > to.width || y > to.height) continue;
+    if (placed.some((other) => Math.abs(other.x - x) < other.half + half && Math.abs(other.y - y) < 0.9 * size)) continue;
+    outlined(context, text, x, y, "#ffffff", to);
+    placed.push({ x, y, half });
+  }
   context.textAlign = "start";
 }
 
@@ -184,6 +211,6 @@ function drawCurrent(context, reading, k, to) {
   context.beginPath();
   context.arc(to.x(table[at + X]), to.y(table[at + Y]), radius, 0, 2 * Math.PI);
   context.strokeStyle = "#ffffff";
-  context.lineWidth = Math.max(2, to.longer / 300);
+  context.lineWidth = Math.max(2 * to.dense, to.longer / 300);
   context.stroke();
 }

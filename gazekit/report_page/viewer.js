@@ -1,14 +1,17 @@
-// One reading, or all of an image: panels, colour bar, time line. What is drawn is decided here, how in scene.js.
+// One reading, or all of an image, on panels. What is drawn is decided here, how in scene.js.
 
-const LEGEND_CIRCLES = [0.1, 0.2, 0.4];
+const PANEL_GAP = 12, CAPTION = 26, BELOW = 20; // pixels between, above and below panels
 const FIXED_TOP = 20; // as DENSITY_MAX of gazekit/plots.py
 
 const viewer = {
   reading: null, // that was opened
   view: "one", // "one", "together" or "beside"
-  panels: [], // { readings, canvas, picture, colourOf }
+  panels: [], // { readings, canvas, figure, to, picture, xray, trails, peak, heat }
   settings: {},
+  version: 0, // grows with whatever legends and time line are drawn from
 };
+
+const density = () => Math.min(2, devicePixelRatio || 1);
 
 const isOpen = () => viewer.reading !== null;
 
@@ -34,7 +37,7 @@ function openReading(reading) {
   document.title = `${reading.id}: gazekit report`;
   showFacts(reading);
   showViews();
-  showPanels();
+  setView(viewer.view);
 }
 
 /** What must be known of a reading before its picture is believed. */
@@ -67,17 +70,25 @@ function showViews() {
   }
   byId("views").hidden = choices.length === 1;
   byId("views").replaceChildren(...choices.map(([view, text]) => {
-    const button = make("button", { type: "button", text, "aria-pressed": String(view === viewer.view) });
-    button.addEventListener("click", () => setView(view));
+    const button = make("button", { type: "button", text });
+    button.addEventListener("click", () => changeView(view));
     return button;
   }));
   viewer.choices = choices.map(([view]) => view);
+}
+
+/** Whose gaze is shown, at the moment of the replay that was shown before. */
+function changeView(view) {
+  const { time, end } = replay;
+  setView(view);
+  if (time < end) seek(time);
 }
 
 function setView(view) {
   viewer.view = view;
   const buttons = byId("views").children;
   viewer.choices.forEach((choice, k) => buttons[k].setAttribute("aria-pressed", String(choice === view)));
+  placeAgreement(view);
   showPanels();
 }
 
@@ -87,9 +98,9 @@ async function showPanels() {
   const groups = view === "one" ? [[reading]] : view === "together" ? [siblings()] : siblings().map((one) => [one]);
   viewer.panels = groups.map((group) => {
     const canvas = make("canvas", { role: "img", "aria-label": described(group, image) });
-    const panel = { readings: group, canvas, picture: null };
+    const panel = { readings: group, canvas, picture: null, trails: new Map() };
     const caption = make("figcaption", { children: group.map((one) => make("span", {
-      children: groups.length > 1 || group.length > 1 ? [swatch(colourOf(one)), nameOf(one), `: ${gazeSummary(one)}`] : [gazeSummary(one)],
+      children: groups.length > 1 || group.length > 1 ? [swatch(colourOf(one)), nameOf(one), `: ${briefly(one)}`] : [gazeSummary(one)],
     })) });
     panel.figure = make("figure", { children: [caption, canvas] });
     canvas.addEventListener("pointermove", (event) => hint(panel, event));
@@ -101,10 +112,14 @@ async function showPanels() {
   byId("transport").hidden = !timed.length;
   startReplay(Math.max(0, ...timed.map((one) => gazeOf(one).end)));
   fitPanels();
+  const { panels } = viewer; // others may be there when the picture is
   const picture = await pictureOf(image);
-  for (const panel of viewer.panels) panel.picture = picture;
+  for (const panel of panels) panel.picture = picture;
   changed();
 }
+
+/** For a narrow panel: the page has said before whether its gaze is simulated. */
+const briefly = (reading) => (reading.kind === "measured" ? `${reading.looks}, ${seconds(reading.seconds)}` : gazeSummary(reading));
 
 function swatch(colour) {
   const mark = make("i", { class: "swatch" });
@@ -121,22 +136,33 @@ function described(group, image) {
 function fitPanels() {
   if (!isOpen()) return;
   const image = images[viewer.reading.image];
-  const host = byId("panels");
+  const host = byId("panels"), stage = byId("stage");
   const n = viewer.panels.length;
   const wide = innerWidth > 900;
   const perRow = wide ? Math.min(n, n === 4 ? 2 : 3) : 1;
-  const gap = 12;
-  const room = (host.clientWidth - gap * (perRow - 1)) / perRow;
   const rowsOfPanels = Math.ceil(n / perRow);
-  const height = wide ? Math.max(240, (innerHeight - 292) / Math.min(rowsOfPanels, 2) - 24) : Infinity;
+  const room = (host.clientWidth - PANEL_GAP * (perRow - 1)) / perRow;
+  const around = stage.getBoundingClientRect().top + scrollY + stage.clientHeight - host.clientHeight + BELOW;
+  const height = wide ? Math.max(240, (innerHeight - around) / Math.min(rowsOfPanels, 2) - CAPTION) : Infinity;
   const scale = Math.min(room / image.width, height / image.height);
-  const dense = Math.min(2, devicePixelRatio || 1);
-  for (const { canvas } of viewer.panels) {
-    canvas.style.width = `${Math.floor(image.width * scale)}px`;
-    canvas.style.height = `${Math.floor(image.height * scale)}px`;
-    canvas.width = Math.round(Math.floor(image.width * scale) * dense);
-    canvas.height = Math.round(Math.floor(image.height * scale) * dense);
+  // a window that is being made may have no room at all
+  const width = Math.max(1, Math.floor(image.width * scale)), tall = Math.max(1, Math.floor(image.height * scale));
+  for (const panel of viewer.panels) {
+    const { canvas, figure } = panel;
+    figure.style.width = canvas.style.width = `${width}px`;
+    canvas.style.height = `${tall}px`;
+    canvas.width = Math.round(width * density());
+    canvas.height = Math.round(tall * density());
+    panel.to = mapping(image, canvas.width, canvas.height, density());
+    panel.xray = null;
   }
+  stage.classList.toggle("fits", wide && stage.clientHeight < innerHeight - BELOW);
+  redraw();
+}
+
+/** Colours, sizes or panels are others: nothing that was drawn is of use. */
+function redraw() {
+  viewer.version += 1;
   changed();
 }
 
@@ -158,7 +184,7 @@ function drawAll() {
   const maps = viewer.panels.map((panel) => (settings.heat ? heatMap(panel.readings, growing) : null));
   const top = scaleTop();
   viewer.panels.forEach((panel, k) => drawPanel(panel, maps[k], top));
-  drawLegend(top);
+  drawLegends(top);
   showTime();
   drawStrip();
   followTranscript(replay.time);
@@ -167,94 +193,62 @@ function drawAll() {
 /** Top of the colour scale, in even spreads: the maximum of all panels' whole readings, or the same for every image. */
 function scaleTop() {
   if (viewer.settings.scale === "fixed") return FIXED_TOP;
-  const peaks = viewer.panels.map((panel) => heatMap(panel.readings, null)).filter(Boolean).map(({ map }) => map.reduce((a, b) => Math.max(a, b), 0));
-  return Math.max(1e-9, ...peaks);
+  return Math.max(1e-9, ...viewer.panels.map(peakOf));
 }
+
+function peakOf(panel) {
+  panel.peak ??= heatMap(panel.readings, null)?.map.reduce((a, b) => Math.max(a, b), 0) ?? 0;
+  return panel.peak;
+}
+
+const patchesOf = (panel) => (panel.readings.length > 1 ? images[viewer.reading.image].together : panel.readings[0].patches);
 
 function drawPanel(panel, heat, top) {
   const { settings } = viewer;
-  const { canvas, picture } = panel;
+  const { canvas, picture, to } = panel;
   const image = images[viewer.reading.image];
   const context = canvas.getContext("2d");
-  const to = mapping(image, canvas.width, canvas.height);
   context.fillStyle = "#000000";
   context.fillRect(0, 0, canvas.width, canvas.height);
-  if (settings.xray && picture) drawXray(context, image, picture, to);
+  if (settings.xray && picture) {
+    panel.xray ??= scaledXray(image, picture, to);
+    context.drawImage(panel.xray, 0, 0);
+  }
   if (heat) {
     panel.heat = paintHeat(heat, top, settings.colours, settings.opacity, panel.heat);
     context.drawImage(panel.heat, 0, 0, canvas.width, canvas.height);
   }
-  const patches = panel.readings.length > 1 ? image.together : panel.readings[0].patches;
+  const patches = patchesOf(panel), several = panel.readings.length > 1;
   if (patches) drawPatches(context, image, patches, settings, to);
-  if (settings.marks) drawMarks(context, panel.readings[0].marks, to);
+  const named = new Set(), placed = [];
   for (const reading of panel.readings) {
-    if (reading.kind !== "measured") continue;
-    const gaze = gazeOf(reading);
-    const count = reading.timed ? begunBy(gaze, replay.time) : gaze.n;
-    if (settings.shown && panel.readings.length === 1) drawShown(context, image, gaze, count, to);
-    drawScanpath(context, reading, colourOf(reading), count, settings, to);
-    const last = (count - 1) * FIELDS;
-    if (settings.fixations && count && reading.timed && replay.time < replay.end && replay.time < gaze.table[last + OFFSET]) {
-      drawCurrent(context, reading, count - 1, to);
-    }
+    if (settings.marks) drawMarks(context, reading.marks, to, several ? colourOf(reading) : null, named);
+  }
+  for (const reading of panel.readings) {
+    if (reading.kind === "measured") drawReading(context, panel, reading, placed);
   }
 }
 
-const unitName = () => (viewer.settings.unit === "seconds" ? "seconds of gaze on 1 % of the image" : "% of the gaze on 1 % of the image");
-
-/** Seconds on the image of the readings of all panels, for a colour bar in seconds: their mean. */
-function secondsShown() {
-  const read = shownReadings();
-  return read.length ? read.reduce((sum, reading) => sum + (reading.seconds_on_image ?? 0), 0) / read.length : 0;
+/** The shown part, the scanpath with numbers beside those that are `placed`, and the fixation of this moment. */
+function drawReading(context, panel, reading, placed) {
+  const { settings } = viewer, { to } = panel;
+  const gaze = gazeOf(reading);
+  const count = reading.timed ? begunBy(gaze, replay.time) : gaze.n;
+  const first = Math.max(0, settings.trail === null ? 0 : count - settings.trail);
+  if (settings.shown && panel.readings.length === 1) drawShown(context, images[reading.image], gaze, count, to);
+  if (settings.trail !== null) drawLast(context, reading, colourOf(reading), first, count, settings, to);
+  else if (settings.path || settings.fixations) trailOf(panel, reading).draw(context, count);
+  if (!settings.fixations || !count) return;
+  if (!reading.samples) numberFixations(context, reading, first, count, to, placed);
+  const now = reading.timed && replay.time < replay.end && replay.time < gaze.table[(count - 1) * FIELDS + OFFSET];
+  if (now) drawCurrent(context, reading, count - 1, to);
 }
 
-function drawLegend(top) {
-  const canvas = byId("legend");
-  const dense = Math.min(2, devicePixelRatio || 1);
-  const read = shownReadings();
-  canvas.hidden = !read.length;
-  if (!read.length) return;
-  const width = canvas.clientWidth, height = 44;
-  canvas.width = Math.round(width * dense);
-  canvas.height = Math.round(height * dense);
-  const context = canvas.getContext("2d");
-  context.scale(dense, dense);
-  const ink = getComputedStyle(document.body).color;
-  context.font = "12px system-ui, sans-serif";
-  const circles = read.some((reading) => reading.timed && !reading.samples) && width > 420;
-  const bar = Math.min(360, width - (circles ? 190 : 0));
-  const table = tables[viewer.settings.colours];
-  for (let x = 0; x < bar; x++) {
-    const from = 3 * Math.round((255 * x) / (bar - 1));
-    context.fillStyle = `rgb(${table[from]}, ${table[from + 1]}, ${table[from + 2]})`;
-    context.fillRect(x, 16, 1.5, 10);
-  }
-  context.fillStyle = ink;
-  context.textBaseline = "alphabetic";
-  context.fillText(unitName(), 0, 11);
-  const factor = viewer.settings.unit === "seconds" ? secondsShown() / 100 : 1;
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => [share, share * top * factor]);
-  for (const [share, value] of ticks) {
-    const text = (value >= 10 ? value.toFixed(0) : value.toPrecision(2)) + (share === 1 && viewer.settings.scale === "fixed" ? " +" : "");
-    context.textAlign = share === 0 ? "left" : share === 1 ? "right" : "center";
-    context.fillText(share === 0 ? "0" : text, share * bar, 40);
-  }
-  const circleText = LEGEND_CIRCLES.map((duration) => `${duration} s`).join(", ");
-  canvas.setAttribute("aria-label", `Colour bar: ${unitName()}, from 0 to ${(top * factor).toPrecision(2)}.` + (circles ? ` Circles: area is duration, drawn for ${circleText}.` : ""));
-  if (!circles) return;
-  const panel = viewer.panels[0].canvas;
-  const to = { longer: Math.max(panel.clientWidth, panel.clientHeight) };
-  let x = bar + 34;
-  context.textAlign = "left";
-  context.strokeStyle = ink;
-  for (const duration of LEGEND_CIRCLES) {
-    const radius = fixationRadius(duration, to);
-    context.beginPath();
-    context.arc(x + radius, 22, radius, 0, 2 * Math.PI);
-    context.stroke();
-    context.fillText(`${duration} s`, x + 2 * radius + 3, 26);
-    x += 2 * radius + 36;
-  }
+function trailOf(panel, reading) {
+  const kept = panel.trails.get(reading);
+  if (kept?.key === Trail.key(viewer.settings, panel.to)) return kept;
+  panel.trails.set(reading, new Trail(reading, colourOf(reading), viewer.settings, panel.to));
+  return panel.trails.get(reading);
 }
 
 /** Position and gaze under the pointer. */
