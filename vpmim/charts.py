@@ -18,6 +18,9 @@ _POINTS = 300
 COLOURS = 6
 """Colours of lines; the seventh has the first one's, with dashes."""
 
+_TICK_WIDTH = 52
+"""What the number at a tick needs, with the space around it."""
+
 _FEW = 4
 """Lines up to here are drawn as logged too."""
 
@@ -138,7 +141,7 @@ def intervals(
     bounds = [bound for dot in dots for bound in (dot.low, dot.high, dot.value) if bound is not None]
     if reference is not None:
         bounds.append(reference)
-    ticks = nice_ticks(min(bounds), max(bounds), 5)
+    ticks = nice_ticks(min(bounds), max(bounds), max(2, int((right - left) / _TICK_WIDTH)))
     low, high = min(ticks[0], *bounds), max(ticks[-1], *bounds)
 
     def across(value: float) -> float:
