@@ -28,7 +28,10 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FENCE = re.compile(r"^```(python|sh)(?: title=\"(.*?)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 APPS = {"gazekit": run_gazekit, "vpmim": run_vpmim}
-OTHER_PROGRAMS = {"make", "pip", "torchrun"}
+OTHER_PROGRAMS = {"make", "pip", "torchrun", "sbatch", "srun", "dask", "export", "["}
+LANGUAGES = {"python", "sh", "toml", "text"}
+SCRIPTS = {"python": "", "pytest": "tests/"}
+"""Programs that are given files of the repository."""
 
 
 class Block(NamedTuple):
@@ -85,10 +88,43 @@ def test_commands_that_cannot_be_run_here_exist_as_shown(page: Path):
         for words in commands(block.code):
             if words[0] in APPS:
                 check_command(words)
+            elif words[0] in SCRIPTS:
+                files = [word for word in words[1:] if word.endswith(".py")]
+                assert files, words
+                assert [f for f in files if not f.startswith(SCRIPTS[words[0]]) or not (ROOT / f).exists()] == [], words
             else:
                 assert words[0] in OTHER_PROGRAMS, words
+                if "vpmim_cli" in words:
+                    check_command(["vpmim", *words[words.index("vpmim_cli") + 1 :]])
             if words[0] == "make":
                 assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), words
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda p: p.stem)
+def test_every_block_says_what_it_is_so_that_none_escapes_the_tests(page: Path):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    fences = [line.strip() for line in lines if line.lstrip().startswith("```")]
+    opening = fences[::2]
+    assert {fence for fence in opening if fence.strip("`").partition(" ")[0] not in LANGUAGES} == set()
+    shown = "".join(
+        found[0] for found in re.findall(r"^```text\n(.*?)^(```)$", "\n".join(lines), re.MULTILINE | re.DOTALL)
+    )
+    assert not re.search(r"^\$ ", shown, re.MULTILINE), "commands are sh, not text"
+    indented = [n for n, line in enumerate(lines[1:], 2) if line.startswith("    ") and not lines[n - 2].strip()]
+    outside = [n for n in indented if sum(line.startswith("```") for line in lines[: n - 1]) % 2 == 0]
+    assert [n for n in outside if re.match(r"    (gazekit|vpmim|make|pip|python|pytest) ", lines[n - 1])] == []
+
+
+def test_a_spec_that_is_shown_is_one_that_is_read(tmp_path: Path):
+    from gazekit.sources.spec import read_spec
+
+    (shown,) = re.findall(
+        r"^```toml\n(.*?)^```$", (DOCS / "tutorials" / "tracker.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "lab.toml").write_text(shown, encoding="utf-8")
+    spec = read_spec(tmp_path / "lab.toml")
+    assert spec.screen is not None
+    assert spec.screen.size_px == (1920, 1080)
 
 
 def test_the_figures_of_the_quick_start_are_those_of_the_readme():
