@@ -13,7 +13,7 @@ from gazekit.errors import InputError
 from gazekit.metrics.cached_gaze import map_shape
 from gazekit.prior import density
 from gazekit.relevance import partition
-from gazekit.render import OTSU_SIDE
+from gazekit.render import OTSU_SIDE, make_folder
 from gazekit.shards import replacing
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def render_figures(
         raise InputError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not 30 <= dpi <= 1200:
         raise InputError(f"dpi must be from 30 to 1200, got {dpi}")
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     places = list(rows)
     step = SHEET_COLUMNS * SHEET_ROWS if contact_sheet else 1
     groups = [places[k : k + step] for k in range(0, len(places), step)]

@@ -33,6 +33,13 @@ def choose_rows(cache: PriorCache, *, ids: Sequence[str] | None = None, limit: i
     return [place[id_] for id_ in (ids or cache.ids)][:limit]
 
 
+def make_folder(out_dir: Path) -> None:
+    """The folder of the pictures, made where it is missing; `InputError` where a file is in its place."""
+    if out_dir.exists() and not out_dir.is_dir():
+        raise InputError(f"{out_dir} is a file; expected a folder for the pictures")
+    out_dir.mkdir(parents=True, exist_ok=True)
+
+
 def render_cache(
     cache: PriorCache,
     out_dir: Path,
@@ -52,7 +59,7 @@ def render_cache(
 
     if not 64 <= size <= 4096:
         raise InputError(f"size must be from 64 to 4096 pixels, got {size}")
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     for done, i in enumerate(rows, start=1):
         encoded = cv2.imencode(".png", np.ascontiguousarray(draw_row(cache, i, size=size)[:, :, ::-1]))[1]
         with replacing(out_dir / f"{cache[i].id}.png") as file:

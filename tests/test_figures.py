@@ -1,6 +1,7 @@
 """Figures for print: one a row or many on a sheet, in three formats, equal for equal caches."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -98,3 +99,15 @@ def test_another_format_and_a_dpi_out_of_range_are_refused(cache, tmp_path):
         render_figures(cache, tmp_path, rows=[0], format="bmp")
     with pytest.raises(InputError, match="dpi"):
         render_figures(cache, tmp_path, rows=[0], dpi=5)
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "pdf")], ids=["pictures", "figures"])
+def test_a_file_in_place_of_the_folder_and_a_missing_shard_are_one_line(cache, tmp_path, options):
+    (tmp_path / "taken").write_text("")
+    taken = run_gazekit("render", cache.path, tmp_path / "taken", *options)
+    shutil.copytree(cache.path, tmp_path / "cache")
+    next((tmp_path / "cache").rglob("image.npy")).unlink()
+    missing = run_gazekit("render", tmp_path / "cache", tmp_path / "out", *options)
+    for done, told in ((taken, "is a file; expected a folder"), (missing, "image.npy is missing")):
+        assert (done.code, done.stderr.count("\n")) == (2, 1)
+        assert told in done.stderr
