@@ -69,8 +69,8 @@ def command_help(app: str) -> Iterator[str]:
         shown = [_name(p) if p.required else f"[{_name(p)}]" for p in arguments]
         required = [f"{p.opts[0]} {_value(p)}" for p in options if p.required]
         yield from (f"## {words}", "", "```text", " ".join([app, words, *shown, *required, "[OPTIONS]"]), "```", "")
-        yield from (command.help.strip(), "")
-        yield from ("| | |", "|---|---|")
+        yield from (re.sub(r"^```$(?=\n\w)", "```sh", command.help.strip(), flags=re.MULTILINE), "")
+        yield from ("| argument or option | meaning |", "|---|---|")
         yield from (f"| `{_name(p)}` | {_meaning(p)} |" for p in arguments)
         yield from (f"| `{_spelling(p)}` | {_meaning(p)} |" for p in options)
         yield ""
