@@ -243,3 +243,8 @@ def test_a_dry_run_of_features_says_what_would_be_written_for_each_image(run: Pa
     assert said[1]["values_per_image"] == 2 * said[0]["values_per_image"]
     assert run_vpmim("features", run, images, "--features", "clss", *out).code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_hashing_a_cache_tells_how_far_it_is(cache: Path):
+    done = run_gazekit("verify", cache)
+    assert (done.code, "hashing: 1/1 shards" in done.stderr) == (0, True)
