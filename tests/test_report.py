@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from cli_runner import run_vpmim
 from run_case import EVIL, Page, panel_arrays, write_evaluation, write_run
 from synthetic import write_cache
 
@@ -268,6 +269,22 @@ def test_what_is_no_run_no_evaluation_or_no_panel_is_refused_by_name(tmp_path):
     with pytest.raises(RunError, match="step_00000040"):
         write_report(run)
     assert not (run / "report.html").exists()
+
+
+def test_the_command_refuses_what_it_cannot_show_in_one_line(tmp_path):
+    run, other = write_run(tmp_path / "run"), write_run(tmp_path / "other")
+    (run / "panels" / "step_00000040.npz").write_bytes(b"PK\x03\x04 truncated")
+    (tmp_path / "no_eval").mkdir()
+    for arguments, names in (
+        ((run,), "step_00000040.npz"),
+        ((other, "--eval", tmp_path / "no_eval"), "no_eval: no results.json"),
+        ((other, "--cache", tmp_path / "no_cache"), "no_cache"),
+        ((tmp_path,), "holds no run"),
+    ):
+        outcome = run_vpmim("report", *arguments)
+        assert (outcome.code, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1), arguments
+        assert names in outcome.stderr
+    assert not list(tmp_path.rglob("*.html"))
 
 
 def test_a_damaged_line_of_metrics_is_refused_unless_it_is_the_last(tmp_path):

@@ -73,7 +73,9 @@ def environment_section(environment: Mapping[str, Any]) -> Html:
     """Versions, device, git state, fingerprints."""
     if not environment:
         return tag("p", f"There is no {ENVIRONMENT}.", class_="note")
-    rows = [[key.replace("_", " "), code(_plain(value))] for key, value in environment.items()]
+    rows = [
+        [key.replace("_", " "), tag("td", code(_plain(value)), class_="long")] for key, value in environment.items()
+    ]
     return table(["fact", "value"], rows, label="Environment")
 
 
