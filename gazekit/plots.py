@@ -122,7 +122,10 @@ def patch_grid(
     density = _times_even(relevance)
     extent = _show_image(ax, np.zeros((1, 1)) if image is None else image, image_shape)
     alpha: Any = 1.0 if image is None else np.clip(3 * density / maximum, 0, 0.7)
-    drawn = ax.imshow(density, cmap="viridis", vmin=0, vmax=maximum, alpha=alpha, extent=extent, interpolation="none")
+    # not "none": SVG and PDF then hold the patches without their opacity, and the X-ray is lost below them
+    drawn = ax.imshow(
+        density, cmap="viridis", vmin=0, vmax=maximum, alpha=alpha, extent=extent, interpolation="nearest"
+    )
     rows, cols = density.shape
     x, y = np.linspace(extent[0], extent[1], cols + 1), np.linspace(extent[3], extent[2], rows + 1)
     ax.vlines(x, y[0], y[-1], color="white", linewidth=0.4, alpha=0.4)

@@ -1,6 +1,9 @@
 """Figures for print: one a row or many on a sheet, in three formats, equal for equal caches."""
 
+import base64
+import io
 import json
+import re
 import shutil
 
 import numpy as np
@@ -29,6 +32,16 @@ def test_each_format_is_written_the_same_twice(cache, tmp_path, format, magic):
     first, second = ((tmp_path / name / f"99b.{format}").read_bytes() for name in ("one", "two"))
     assert first.startswith(magic)
     assert first == second
+
+
+def test_the_xray_is_seen_through_heat_and_patches_in_vector_formats_too(cache, tmp_path):
+    render_figures(cache, tmp_path, rows=[1], format="svg", dpi=60)
+    found = re.findall(r'data:image/png;base64,\s*([^"]+)"', (tmp_path / "99b.svg").read_text())
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB")) for text in found]
+    wide = [picture for picture in pictures if 0.2 < picture.shape[0] / picture.shape[1] < 5]  # no colour bar
+    coloured = [picture.reshape(-1, 3) for picture in wide if np.ptp(picture.astype(int), axis=2).max() > 20]
+    assert len(coloured) == 2, "heat and patches"
+    assert all(len(np.unique(picture, axis=0)) > 4 * cache.grid[0] * cache.grid[1] for picture in coloured)
 
 
 def test_a_reading_has_a_panel_of_its_own_and_an_image_without_gaze_only_its_picture(cache):
