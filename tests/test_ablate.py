@@ -149,6 +149,10 @@ def test_a_small_ablation_ends_in_one_table_and_goes_on_where_it_was_stopped(gri
     table = (out / "table.md").read_text()
     assert f"| no gaze | 2 | {100 * rows[1]['auc']:.2f} (" in table
     assert [row["arm"] for row in csv.DictReader((out / "table.csv").read_text().splitlines())] == ["gaze", "no gaze"]
+    page = (out / "report.html").read_text()
+    for report in (f"{arm}/seed_{seed}/run/report.html" for arm in ("gaze", "no_gaze") for seed in (0, 1)):
+        assert f'href="{report}"' in page
+        assert (out / report).exists()
 
     (out / "gaze" / "seed_0" / "eval" / "results.json").unlink()
     small = write_labelled(tmp_path / "other", images=80)
