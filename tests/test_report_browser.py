@@ -19,6 +19,7 @@ from report_case import EVIL, KNOWN, KNOWN_XY, MANY, build_case
 from synthetic import write_cache
 
 from gazekit.cache import open_cache
+from gazekit.errors import REASONS
 from gazekit.predicted import PredictedGaze, write_predicted_cache
 from gazekit.prior import patch_mass, total_mass
 from gazekit.report import write_report
@@ -518,6 +519,7 @@ def test_empty_caches_and_caches_of_failures_say_so(visit, tmp_path):
     page = visit(tmp_path / "f.html")
     assert "everything was left out" in page.locator("#notes").inner_text()
     assert "bad_table" in page.locator("#failures td").all_inner_texts()
+    assert page.locator("#reasons dd").inner_text() == REASONS["bad_table"]
     screenshot(page, "report-failures-only")
 
 

@@ -178,10 +178,11 @@ function showFailures() {
   part.querySelector("tbody").append(...failures.map((failure) => make("tr", {
     children: [
       make("td", { text: failure.id }),
-      make("td", { text: failure.reason, title: reasons[failure.reason] }),
+      make("td", { text: failure.reason }),
       make("td", { text: failure.message }),
     ],
   })));
+  byId("reasons").replaceChildren(...Object.entries(reasons).flatMap(([reason, text]) => [make("dt", { text: reason }), make("dd", { text })]));
   part.open = !readings.length;
   part.hidden = false;
   byId("figures").querySelector("a")?.addEventListener("click", () => { part.open = true; });
