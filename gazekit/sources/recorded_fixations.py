@@ -94,7 +94,7 @@ def detect_recorded(
         events = Events("detect", algorithm, thresholds or {})
     readings = open_source(format_, source, images=images, spec=replace(said, events=events), screen=screen)
     tables, failures, notes, samples = [], {}, list(readings.notes), 0
-    for done, entry in enumerate(readings.entries, start=1):
+    for done, entry in enumerate(readings.entries):
         on_reading(done, len(readings.entries))
         try:
             reading = readings.load(entry)
@@ -107,6 +107,7 @@ def detect_recorded(
         table.insert(0, "reading_id", reading.reading_id)
         table.insert(1, "image_id", reading.image_id)
         tables.append(table)
+    on_reading(len(readings.entries), len(readings.entries))
     if not tables:
         first = next(iter(failures.values()))
         raise InputError(f"none of {len(failures)} readings can be used; the first: {first}")
