@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from vpmim.ablation_grid import Arm, Grid
+from vpmim.ablation_grid import Grid
 from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
@@ -171,6 +171,9 @@ def run_cell(cell: Cell, evaluation: dict[str, Any], device: str) -> bool:
 def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, Any]]:
     """One row an arm: its mean AUC over the seeds with intervals, and its paired difference from the baseline.
 
+    Of an unfinished ablation, each arm is measured over the seeds that it shares with the baseline, and compared with
+    the baseline over those.
+
     Parameters
     ----------
     grid : Grid
@@ -182,7 +185,7 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
     ResultsError
         Cells that were evaluated on other test images or labels than the rest.
     """
-    scores: dict[str, list[np.ndarray]] = {}
+    scores: dict[str, dict[int, np.ndarray]] = {}
     first: dict[str, np.ndarray] | None = None
     for cell in cells:
         with np.load(cell.folder / EVAL / SCORES, allow_pickle=False) as arrays:
@@ -191,40 +194,51 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
             first = found
         if not all(np.array_equal(found[k], first[k], equal_nan=k == "labels") for k in ("ids", "classes", "labels")):
             raise ResultsError(f"{cell.folder / EVAL}: evaluated on other test images than the rest; remove it")
-        scores.setdefault(cell.arm, []).append(found[f"scores_{ENCODER}"])
+        scores.setdefault(cell.arm, {})[cell.config.seed] = found[f"scores_{ENCODER}"]
     assert first is not None
-    arms: list[Arm] = [arm for arm in grid.arms if arm.name in scores]
-    test = TestScores(
-        ids=tuple(map(str, first["ids"])),
-        patients=tuple(map(str, first["patients"])),
-        classes=tuple(map(str, first["classes"])),
-        labels_NC=first["labels"],
-        systems=tuple(SystemScores(arm.name, np.concatenate(scores[arm.name]), "seed of pre-training") for arm in arms),
-    )
-    results, _ = measured(test, draws=draws)
-    rows = []
-    for arm in arms:
-        system = results["systems"][arm.name]
-        difference = results["differences"].get(arm.name)
-        mean, spread = system["mean"]["auc"], system["repetitions"]
-        row = {
-            "arm": arm.name,
-            "seeds": len(spread["mean_auc"]),
-            "auc": mean["value"],
-            "low": mean["low"],
-            "high": mean["high"],
-            "sd_over_seeds": spread["standard_deviation"],
-            "difference": None,
-            "difference_low": None,
-            "difference_high": None,
-            "p": None,
-        }
-        if difference is not None:  # measured as the baseline minus the arm
-            auc = difference["mean"]["auc"]
-            row |= {"difference": -auc["value"], "difference_low": -auc["high"], "difference_high": -auc["low"]}
-            row["p"] = difference["mean"]["p_bootstrap"]
-        rows.append(row | {f"auc {name}": figures["auc"]["value"] for name, figures in system["classes"].items()})
-    return rows
+    baseline = grid.arms[0].name
+    shared = {
+        arm.name: tuple(seed for seed in scores[baseline] if seed in scores.get(arm.name, {})) for arm in grid.arms
+    }
+    measured_over: dict[tuple[int, ...], dict[str, Any]] = {}
+    for seeds in {seeds for seeds in shared.values() if seeds}:
+        names = [baseline, *(arm for arm, own in shared.items() if own == seeds and arm != baseline)]
+        test = TestScores(
+            ids=tuple(map(str, first["ids"])),
+            patients=tuple(map(str, first["patients"])),
+            classes=tuple(map(str, first["classes"])),
+            labels_NC=first["labels"],
+            systems=tuple(
+                SystemScores(name, np.concatenate([scores[name][seed] for seed in seeds]), "seed of pre-training")
+                for name in names
+            ),
+        )
+        measured_over[seeds], _ = measured(test, draws=draws)
+    return [_row(name, measured_over[seeds]) for name, seeds in shared.items() if seeds]
+
+
+def _row(arm: str, results: dict[str, Any]) -> dict[str, Any]:
+    """An arm's line of the table, from what `measured` says of it and of the baseline."""
+    system = results["systems"][arm]
+    mean, spread = system["mean"]["auc"], system["repetitions"]
+    row = {
+        "arm": arm,
+        "seeds": len(spread["mean_auc"]),
+        "auc": mean["value"],
+        "low": mean["low"],
+        "high": mean["high"],
+        "sd_over_seeds": spread["standard_deviation"],
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "p": None,
+    }
+    if arm in results["differences"]:  # measured as the baseline minus the arm
+        difference = results["differences"][arm]["mean"]
+        auc = difference["auc"]
+        row |= {"difference": -auc["value"], "difference_low": -auc["high"], "difference_high": -auc["low"]}
+        row["p"] = difference["p_bootstrap"]
+    return row | {f"auc {name}": figures["auc"]["value"] for name, figures in system["classes"].items()}
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:
