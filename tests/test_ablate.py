@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from vpmim import ablate as ablation
 from vpmim import finetune as finetuning
 from vpmim.ablate import ablate, plan
-from vpmim.ablation_grid import grid_names, load_grid
-from vpmim.config import ConfigError
+from vpmim.ablation_grid import load_grid
+from vpmim.config import ConfigError, file_names
 from vpmim.recipe import load_recipe
 from vpmim.results import ResultsError, read_results
 from vpmim.run_folder import RunError
@@ -48,7 +48,7 @@ def grid(tmp_path) -> Path:
     return tmp_path / "grid.toml"
 
 
-@pytest.mark.parametrize("name", grid_names())
+@pytest.mark.parametrize("name", file_names("ablations"))
 def test_every_ablation_of_the_repository_can_be_run(name):
     grid = load_grid(name)
     assert len(grid.arms) > 1

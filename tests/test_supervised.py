@@ -14,14 +14,14 @@ from labelled_images import write_labelled, write_weights
 from torch import nn
 
 from vpmim.classifier import LARS, Classifier, make_optimizer, parameter_groups
-from vpmim.config import ConfigError
+from vpmim.config import ConfigError, file_names
 from vpmim.evaluate import linear_eval
 from vpmim.evaluation import Task
 from vpmim.export import load_encoder
 from vpmim.finetune import finetune
 from vpmim.predict import PredictError, load_predictor, predict
 from vpmim.process import TrainingError
-from vpmim.recipe import Recipe, dump_recipe, load_recipe, recipe_names
+from vpmim.recipe import Recipe, dump_recipe, load_recipe
 from vpmim.results import read_results
 from vpmim.supervised import LabelledSquares, _learning_rate, augmented, blurred, fit, jittered, known_loss, score
 
@@ -58,8 +58,8 @@ def parts(encoder) -> tuple[LabelledSquares, LabelledSquares]:
 
 
 def test_every_recipe_loads_and_survives_being_written(tmp_path):
-    assert recipe_names() == ["finetune", "mae", "mrm", "sgd", "sgd_nih"]
-    for name in recipe_names():
+    assert file_names("recipes") == ["finetune", "mae", "mrm", "sgd", "sgd_nih"]
+    for name in file_names("recipes"):
         recipe = load_recipe(name)
         (tmp_path / "again.toml").write_text(dump_recipe(recipe))
         assert load_recipe(tmp_path / "again.toml") == recipe

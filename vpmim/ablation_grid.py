@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vpmim.config import Config, ConfigError, check_fields, file_names, load_config, read_named_file
+from vpmim.config import Config, ConfigError, check_fields, load_config, read_named_file
 from vpmim.setting_checks import require, toml_value
 
 FOLDER = "ablations"
@@ -85,11 +85,6 @@ class Grid:
     name: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
-
-
-def grid_names() -> list[str]:
-    """Names that ``vpmim ablate`` takes."""
-    return file_names(FOLDER)
 
 
 def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vpmim.config import check_fields, file_names, parse_override, read_named_file
+from vpmim.config import check_fields, parse_override, read_named_file
 from vpmim.setting_checks import require, toml_value
 
 FOLDER = "recipes"
@@ -102,11 +102,6 @@ class Recipe:
     def peak_lr(self) -> float:
         """For a batch of `batch_size`."""
         return self.lr * self.batch_size / 256 if self.lr_per_256 else self.lr
-
-
-def recipe_names() -> list[str]:
-    """Names that ``--recipe`` takes."""
-    return file_names(FOLDER)
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -120,10 +120,10 @@ def fit(
             f"cache with --image-size {stored_size(size)}, or --set crop=none"
         )
     count = len(train.labels_NC)
-    batch = min(recipe.batch_size, count)
+    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, count))
+    batch, peak = recipe.batch_size, recipe.peak_lr
     per_epoch = math.ceil(count / batch)
     steps = recipe.steps or recipe.epochs * per_epoch
-    peak = recipe.lr * batch / 256 if recipe.lr_per_256 else recipe.lr
     trained = Encoder(encoder.spec, drop_path=recipe.drop_path)
     trained.load_state_dict(encoder.state_dict())
     model = Classifier(
