@@ -26,7 +26,7 @@ def arms_figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot([100 * row["auc"]], [place], "o", color=COLOURS[MEASURED])
     axes.set_yticks(range(len(ordered)), [row["arm"] for row in ordered])
     axes.axvline(50, color="#777777", linestyle=":", linewidth=1)
-    axes.set_xlabel("AUC of a linear probe for planted lesions (95 %), chance dotted; simulated gaze")
+    axes.set_xlabel("AUC of a linear probe, 95 %; simulated gaze")
     _save(figure, path)
 
 
