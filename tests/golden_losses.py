@@ -15,7 +15,18 @@ from vpmim.config import Config, load_config
 from vpmim.train import train
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.json"
-METHODS = ("vp_mim", "paper/vp_mim", "cxr_mim", "localmim", "mae", "medical_mae", "simmim", "attmask", "hpm")
+METHODS = (
+    "vp_mim",
+    "vp_mim_joint",
+    "paper/vp_mim",
+    "cxr_mim",
+    "localmim",
+    "mae",
+    "medical_mae",
+    "simmim",
+    "attmask",
+    "hpm",
+)
 
 
 def quick_config(method: str, *overrides: str) -> Config:

@@ -173,7 +173,7 @@ def test_recalibration_can_read_the_gaze_head() -> None:
 
 def test_the_gaze_head_adds_its_loss_and_changes_nothing_else() -> None:
     samples = batch([True, True, False])
-    plain, joint = losses(tiny_config("paper/vp_mim"), samples), losses(tiny_config("vp_mim"), samples)
+    plain, joint = losses(tiny_config("paper/vp_mim"), samples), losses(tiny_config("vp_mim_joint"), samples)
     assert [plain[scale].item() for scale in SCALES] == [joint[scale].item() for scale in SCALES]
     assert joint["loss"].item() == pytest.approx(plain["loss"].item() + 0.1 * joint["loss_gaze"].item())
     # the head starts with no opinion: cross-entropy log 12 over the visible patches, of two samples in three

@@ -153,7 +153,7 @@ def test_metrics_hold_one_line_a_step_with_the_figures_of_the_contract(whole):
     assert [line["step"] for line in lines(out)] == list(range(1, 10))
     for line in lines(out):
         parts = sum(line[name] for name in ("loss_4x", "loss_2x", "loss_1x", "loss_0.5x"))
-        assert line["loss"] == pytest.approx(parts + 0.1 * line["loss_gaze"], rel=1e-6)
+        assert line["loss"] == pytest.approx(parts + 0.3 * line["loss_gaze"], rel=1e-6)
         assert line["images_per_s"] > 0
     schedule = plan_schedule(config_for(), 12)
     assert [line["lr"] for line in lines(out)] == [schedule.learning_rate(step) for step in range(1, 10)]

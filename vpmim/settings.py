@@ -233,7 +233,7 @@ class LossConfig:
     temperature: float = 0.25
     clip: float = 8.0
     normalise: Literal["sample", "batch"] = "sample"
-    gaze_prediction: float = 0.1
+    gaze_prediction: float = 0.3
 
     def __post_init__(self) -> None:
         require(self.gaze_lambda >= 0, "loss.gaze_lambda", "0 or more", self.gaze_lambda)

@@ -37,13 +37,13 @@ def scaling_grid(size: Sequence[str], seeds: tuple[int, ...], kinds: Sequence[st
     images : per cent -> number of images
     """
     arms = []
-    whole = plan_schedule(load_config("vp_mim", [PYRAMID, *size]), images[100])
+    whole = plan_schedule(load_config("vp_mim_joint", [PYRAMID, *size]), images[100])
     for share in sorted(SIZES, reverse=True):
         for kind in kinds:
             if kind == PREDICTED and share == min(SIZES):
                 continue  # all of these images were read
             source = ["prior.source=none"] if kind == NONE else []
-            config = load_config("vp_mim", [PYRAMID, *size, *source])
+            config = load_config("vp_mim_joint", [PYRAMID, *size, *source])
             epoch = plan_schedule(config, images[share]).steps_per_epoch
             train = dataclasses.replace(config.train, max_steps=whole.steps, warmup_epochs=whole.warmup / epoch)
             data = predicted_cache(share) if kind == PREDICTED else SIZES[share]
