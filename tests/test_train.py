@@ -320,8 +320,12 @@ def test_resuming_on_other_data_is_refused(whole, tmp_path):
 
 
 def test_a_run_that_exists_is_not_written_over(whole, cache, tmp_path):
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="exists already; go on with --resume"):
         train([cache], whole[0], config_for(), device="cpu")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no run; choose another --out"):  # --resume would not help
+        train([cache], tmp_path / "other", config_for(), device="cpu")
     (tmp_path / "empty").mkdir()
     train([cache], tmp_path / "empty", config_for("train.max_steps=1"), device="cpu")
 

@@ -50,8 +50,11 @@ class RunError(ValueError):
 
 def check_new(out: Path) -> None:
     """Refuse to write a new run over anything."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if (out / CONFIG).is_file():
         raise RunError(f"{out} exists already; go on with --resume, or choose another --out")
+    raise RunError(f"{out} exists already and holds no run; choose another --out")
 
 
 def check_same_config(out: Path, config: Config) -> None:
