@@ -33,17 +33,43 @@ def test_each_patient_is_tested_in_one_fold_and_never_in_two_parts(numbers):
     assert sorted(tested) == sorted(set(patients))
 
 
-def test_pooling_is_chosen_by_the_validation_images_alone(tmp_path, monkeypatch):
+def test_pooling_is_chosen_for_each_fold_by_its_own_validation_images(tmp_path, monkeypatch):
     weights = tmp_path / "seed_0" / "run"
     monkeypatch.setattr(run, "read_results", lambda folder: json.loads((folder / "results.json").read_text()))
-    best_on_test, best_on_validation = "cls", "both"
-    for kind in run.KINDS:
-        folder = run.results_folder(weights, "kermany", kind, 1.0)
+    best = {"nih_0": "both", "nih_1": "mean"}
+    for part, best_there in best.items():
+        for kind in run.KINDS:
+            folder = run.results_folder(weights, part, kind, 1.0)
+            folder.mkdir(parents=True)
+            found = {"encoder": [{"validation_auc": {"pneumonia": 0.9 if kind == best_there else 0.6}}]}
+            test_auc = 0.99 if kind == "cls" else 0.5  # what the test part would say
+            (folder / "results.json").write_text(json.dumps({"choice": found, "systems": {"encoder": test_auc}}))
+    assert {part: run.chosen_kind([weights], part, "encoder") for part in best} == best
+
+
+def test_folds_draw_validation_patients_of_their_own():
+    patients = [f"p{number}" for number in range(200)]
+    parts = [make_data.fold_parts(patients, fold) for fold in range(make_data.FOLDS)]
+    chosen = [{p for p, part in zip(patients, own, strict=True) if part == "val"} for own in parts]
+    shared = max(len(a & b) for i, a in enumerate(chosen) for b in chosen[:i])
+    assert shared < len(chosen[0]) / 2  # of independent eighths, an eighth
+
+
+def test_draws_of_labels_are_averaged_and_are_no_seeds(tmp_path):
+    names = {run.RANDOM: tmp_path / "random", "MAE": tmp_path / "seed_0" / "run"}
+    labels = np.array([0, 0, 1, 1], float)
+    draws = np.array([[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3]], float)  # AUC 1, 0 and 0.75
+    for weights in names.values():
+        folder = run.results_folder(weights, "kermany", "mean", 0.1)
         folder.mkdir(parents=True)
-        found = {"encoder": [{"validation_auc": {"pneumonia": 0.9 if kind == best_on_validation else 0.6}}]}
-        test_auc = 0.99 if kind == best_on_test else 0.5
-        (folder / "results.json").write_text(json.dumps({"choice": found, "systems": {"encoder": test_auc}}))
-    assert run.chosen_kind([weights], ["kermany"], tmp_path, "encoder") == best_on_validation
+        tables = dict.fromkeys(("scores_encoder", "scores_random_encoder", "scores_raw_pixels"), draws[:, :, None])
+        np.savez(folder / "scores.npz", labels=labels[:, None], patients=np.array(list("abcd")), **tables)
+    sources = {name: [weights] for name, weights in names.items()}
+    pooled = {name: {"kermany": "mean"} for name in sources}
+    rows = run.measure(sources, ["kermany"], pooled, 0.1)
+    assert [row["seeds"] for row in rows] == [1, 1, 1]
+    assert [row["sd_over_seeds"] for row in rows] == [None, None, None]
+    assert rows[-1]["auc"] == pytest.approx((1 + 0 + 0.75) / 3)
 
 
 def test_the_auc_of_folds_is_their_mean_and_not_that_of_their_mixture(tmp_path):
@@ -64,10 +90,8 @@ def test_the_auc_of_folds_is_their_mean_and_not_that_of_their_mixture(tmp_path):
                 **{key: value[None, :, None].astype(float) for key, value in tables.items()},
             )
     sources = {name: [weights] for name, weights in names.items()}
-    rows = {
-        row["arm"]: row
-        for row in run.measure(sources, ["nih_0", "nih_1"], dict.fromkeys(sources, "mean"), 1.0, tmp_path)
-    }
+    pooled = {name: {"nih_0": "mean", "nih_1": "mean"} for name in sources}
+    rows = {row["arm"]: row for row in run.measure(sources, ["nih_0", "nih_1"], pooled, 1.0)}
     assert rows["MAE"]["auc"] == 1.0
     expected = roc_auc(labels, [3, 0, 5, 1, 4, 2])
     assert rows[run.PIXELS]["auc"] == pytest.approx(expected)
@@ -117,4 +141,5 @@ def test_the_benchmark_runs_by_one_command_with_its_controls_beside(tmp_path):
         assert [row["arm"] for row in rows] == [run.PIXELS, run.RANDOM, "MAE"]
     assert tables["Kermany, 100% of the labels"][0]["auc"] > 0.9  # half of the image is brighter: pixels tell
     page = (tmp_path / "out" / "open_cxr.md").read_text()
-    assert "Pooling, chosen on the validation images" in page
+    assert "Pooling, chosen on the validation images of each fold" in page
+    assert (tmp_path / "out" / "nih_0.5.svg").stat().st_size > 1000

@@ -137,6 +137,18 @@ def timm_config(encoder: Encoder, *, in_chans: int) -> dict[str, Any]:
     }
 
 
+def write_encoder(encoder: Encoder, out: Path) -> None:
+    """Write an encoder as it is in memory, as the folder that `load_encoder` and timm take, with its one-channel stem.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    out : a folder that does not exist yet, or is empty; it appears whole or not at all
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.vit.state_dict().items()}
+    _write_folder(out, state, timm_config(encoder, in_chans=1))
+
+
 def load_encoder(path: str | Path, *, ema: bool = False) -> Encoder:
     """An encoder for evaluation, in evaluation mode on the CPU, that takes grey values in [0, 1].
 

@@ -18,6 +18,7 @@ import argparse
 import csv
 import hashlib
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from vpmim.images import stored_size
 INPUT = 64
 FOLDS = 5
 KERMANY = "kermany"
+SOURCES = (KERMANY, "nih")
+LABELS = ("normal", "pneumonia")
 NIH = tuple(f"nih_{fold}" for fold in range(FOLDS))
 
 
@@ -47,12 +50,13 @@ def main() -> None:
         rows = list(csv.DictReader(file))
     if arguments.limit is not None:
         rows = [rows[k] for k in np.linspace(0, len(rows) - 1, arguments.limit).round().astype(int)]
+    check_rows(rows, arguments.index)
     above = arguments.index.parent.parent
     root = arguments.index.parent if (arguments.index.parent / rows[0]["path"]).exists() else above
-    for source in ("kermany", "nih"):
+    for source in SOURCES:
         own = [row for row in rows if row["source"] == source]
         patients = [row["patient"] for row in own]
-        if source == "kermany":
+        if source == KERMANY:
             write_labels(arguments.out / "labels" / KERMANY, own, split_patients(patients, OWN_SHARES))
         else:
             for fold, name in enumerate(NIH):
@@ -70,6 +74,23 @@ def main() -> None:
     print(f"{summary.images} images in {summary.seconds:.0f} s, {len(summary.failures)} could not be read")
 
 
+def check_rows(rows: list[dict[str, str]], index: Path) -> None:
+    """End with one line where the index cannot be what this benchmark needs."""
+    ids: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        for column, known in (("source", SOURCES), ("label", LABELS)):
+            if row.get(column) not in known:
+                sys.exit(
+                    f"{index}, line {line}, column {column!r}: expected {' or '.join(known)}, got {row.get(column)!r}"
+                )
+        if (first := ids.setdefault(image_id(row["path"]), line)) != line:
+            sys.exit(f"{index}, line {line}: {row['path']} has the id of line {first}; rename one of the files")
+    for source in SOURCES:
+        patients = {row["patient"] for row in rows if row["source"] == source}
+        if len(patients) < 10 * FOLDS:
+            sys.exit(f"{index}: {len(patients)} patients of {source} are too few to be dealt into parts")
+
+
 def image_id(path: str) -> str:
     """A path as an id: dots for slashes, without the ending."""
     return path.rsplit(".", 1)[0].replace("/", ".")
@@ -79,7 +100,9 @@ def fold_parts(patients: list[str], fold: int) -> list[str]:
     """Part of each image when a fold is tested: patients are dealt out by a hash of their ids."""
     order = {patient: _place(patient) for patient in patients}
     dealt = {patient: place % FOLDS for place, patient in enumerate(sorted(order, key=lambda name: order[name]))}
-    rest = sorted((patient for patient in order if dealt[patient] != fold), key=lambda name: _place(f"val {name}"))
+    rest = sorted(
+        (patient for patient in order if dealt[patient] != fold), key=lambda name: _place(f"val {fold} {name}")
+    )
     validating = set(rest[: len(rest) // 8])
     return ["test" if dealt[p] == fold else "val" if p in validating else "train" for p in patients]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -24,18 +25,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-import safetensors.torch
-from make_data import INPUT, KERMANY, NIH
+from make_data import KERMANY, NIH
+from matplotlib import pyplot as plt
 
 from vpmim.ablate import ablate, render
 from vpmim.ablation_grid import Grid, load_grid
-from vpmim.encoder import EncoderSpec
+from vpmim.checkpoint import write_file
+from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
-from vpmim.export import timm_config
+from vpmim.export import write_encoder
 from vpmim.features import random_encoder
+from vpmim.probe import ProbeError
 from vpmim.results import read_results
-from vpmim.settings import ModelConfig
 from vpmim.statistics import bootstrap, bootstrap_p, draw_patients, interval, roc_auc
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +46,11 @@ KINDS = ("cls", "mean", "both")
 TASKS = {"Kermany": (KERMANY,), "NIH": NIH}
 PIXELS, RANDOM, ENCODER = "raw pixels", "random encoder", "encoder"
 DRAWS = 1000
+INTERRUPTED = 3
+HELD_FIXED = "Intervals and p are over patients of the test parts; the seeds are held fixed."
+
+mpl.use("svg")
+mpl.rcParams |= {"svg.hashsalt": "vpmim", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def main() -> None:
@@ -68,27 +76,36 @@ def main() -> None:
     grid = load_grid(arguments.methods, size)
     grid = dataclasses.replace(grid, seeds=grid.seeds[: arguments.seeds])
     first = {"dataset": "folder", "data": out / "cache", "labels": out / "labels" / KERMANY, "features": "mean"}
-    ablate(grid, {"": [out / "cache"]}, out / "runs", first, devices=devices, say=print)
+    if ablate(grid, {"": [out / "cache"]}, out / "runs", first, devices=devices, say=print).interrupted:
+        sys.exit(INTERRUPTED)
 
     fractions = sorted({float(text) for text in arguments.fractions.split(",")} | {1.0}, reverse=True)
-    sources = {RANDOM: [random_weights(grid.arms[0].config.model, out / "random")], **runs_of(grid, out / "runs")}
-    page = ["# Open chest X-rays"]
-    everything = {}
+    if not (out / "random" / "config.json").exists():
+        write_encoder(random_encoder(build_encoder(grid.arms[0].config).spec, 0), out / "random")
+    sources = {RANDOM: [out / "random"], **runs_of(grid, out / "runs")}
+    page, everything = ["# Open chest X-rays"], {}
     for task, parts in TASKS.items():
-        pooled = {}
-        for fraction in fractions:
-            for name, weights in sources.items():
-                kinds = KINDS if fraction == 1 else (pooled[name],)
-                probe(weights, parts, kinds, fraction, out, controls=name == RANDOM, device=devices[0])
-                if fraction == 1:  # the largest comes first
-                    system = RANDOM if name == RANDOM else ENCODER
-                    pooled[name] = chosen_kind(weights, parts, out, system)
-            rows = measure(sources, parts, pooled, fraction, out)
-            everything[f"{task}, {fraction:.0%} of the labels"] = rows
-            page += ["", f"## {task}, {fraction:.0%} of the labels", "", render(rows)]
-        page += ["", "Pooling, chosen on the validation images: " + "; ".join(f"{n}: {k}" for n, k in pooled.items())]
-    (out / "open_cxr.json").write_text(json.dumps(everything, indent=1) + "\n")
-    (out / "open_cxr.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+        pooled: dict[str, dict[str, str]] = {}
+        for fraction in fractions:  # pooling is chosen with all labels, which come first
+            title = f"{task}, {fraction:.0%} of the labels"
+            try:
+                for name, weights in sources.items():
+                    kinds = dict.fromkeys(parts, KINDS) if fraction == 1 else _one_each(pooled[name])
+                    probe(weights, kinds, fraction, out, controls=name == RANDOM, device=devices[0])
+                    if fraction == 1:
+                        system = RANDOM if name == RANDOM else ENCODER
+                        pooled[name] = {part: chosen_kind(weights, part, system) for part in parts}
+            except ProbeError as error:
+                page += ["", f"## {title}", "", f"Not measured: {error}."]
+                continue
+            rows = measure(sources, parts, pooled, fraction)
+            everything[title] = rows
+            figure(rows, out / f"{task.lower()}_{fraction:g}.svg")
+            page += ["", f"## {title}", "", render(rows), HELD_FIXED]
+        chosen = "; ".join(f"{name}: {', '.join(sorted(set(kinds.values())))}" for name, kinds in pooled.items())
+        page += ["", f"Pooling, chosen on the validation images of each fold: {chosen}"]
+        write_file(out / "open_cxr.json", json.dumps(everything, indent=1) + "\n")
+        write_file(out / "open_cxr.md", "\n".join(page) + "\n")
     print(f"\nwritten: {out / 'open_cxr.md'}")
 
 
@@ -97,24 +114,8 @@ def runs_of(grid: Grid, folder: Path) -> dict[str, list[Path]]:
     return {arm.name: [folder / arm.slug / f"seed_{seed}" / "run" for seed in grid.seeds] for arm in grid.arms}
 
 
-def random_weights(model: ModelConfig, folder: Path) -> Path:
-    """An encoder of these sizes that has learned nothing: the source of the controls."""
-    if not folder.exists():
-        spec = EncoderSpec(
-            name=model.encoder,
-            input_size=INPUT,
-            mean=0.5,
-            std=0.25,
-            depth=model.depth,
-            width=model.width,
-            heads=model.heads,
-        )
-        encoder = random_encoder(spec, 0)
-        folder.mkdir(parents=True)
-        tensors = {name: tensor.contiguous() for name, tensor in encoder.vit.state_dict().items()}
-        safetensors.torch.save_file(tensors, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(timm_config(encoder, in_chans=1)))
-    return folder
+def _one_each(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {part: (kind,) for part, kind in kinds.items()}
 
 
 def results_folder(weights: Path, part: str, kind: str, fraction: float) -> Path:
@@ -125,95 +126,115 @@ def results_folder(weights: Path, part: str, kind: str, fraction: float) -> Path
 
 def probe(
     weights: Sequence[Path],
-    parts: Sequence[str],
-    kinds: Sequence[str],
+    kinds: Mapping[str, Sequence[str]],
     fraction: float,
     out: Path,
     *,
     controls: bool,
     device: str,
 ) -> None:
-    """Evaluate encoders on every fold, with each pooling; what is there is kept."""
-    for source in weights:
-        for part in parts:
-            for kind in kinds:
-                results = results_folder(source, part, kind, fraction)
-                if (results / "results.json").exists():
-                    continue
-                linear_eval(
-                    source,
-                    data=out / "cache",
-                    labels=out / "labels" / part,
-                    out=results,
-                    features=kind,
-                    fraction=fraction,
-                    controls=controls,
-                    draws=DRAWS,
-                    feature_cache=results.parent / "features",
-                    device=device,
-                )
+    """Evaluate encoders on every part, with the poolings named for it; what is there is kept."""
+    for source, part in itertools.product(weights, kinds):
+        for kind in kinds[part]:
+            results = results_folder(source, part, kind, fraction)
+            if (results / "results.json").exists():
+                continue
+            linear_eval(
+                source,
+                data=out / "cache",
+                labels=out / "labels" / part,
+                out=results,
+                features=kind,
+                fraction=fraction,
+                controls=controls,
+                draws=DRAWS,
+                feature_cache=results.parent / "features",
+                device=device,
+            )
 
 
-def chosen_kind(weights: Sequence[Path], parts: Sequence[str], out: Path, system: str) -> str:
-    """The pooling with the largest validation AUC, averaged over folds and seeds."""
-    reached = dict.fromkeys(KINDS, 0.0)
+def chosen_kind(weights: Sequence[Path], part: str, system: str) -> str:
+    """The pooling with the largest AUC on the part's own validation images, averaged over seeds."""
+    reached = {}
     for kind in KINDS:
-        choices = [
-            choice
-            for source in weights
-            for part in parts
-            for choice in read_results(results_folder(source, part, kind, 1.0))["choice"][system]
-        ]
-        reached[kind] = float(np.mean([choice["validation_auc"]["pneumonia"] for choice in choices]))
+        found = [read_results(results_folder(source, part, kind, 1.0))["choice"][system] for source in weights]
+        reached[kind] = np.mean([choice["validation_auc"]["pneumonia"] for choices in found for choice in choices])
     return max(KINDS, key=lambda kind: reached[kind])
 
 
 def measure(
-    sources: Mapping[str, Sequence[Path]], parts: Sequence[str], pooled: Mapping[str, str], fraction: float, out: Path
+    sources: Mapping[str, Sequence[Path]],
+    parts: Sequence[str],
+    pooled: Mapping[str, Mapping[str, str]],
+    fraction: float,
 ) -> list[dict[str, Any]]:
-    """Test AUC of each system, a mean over folds, with intervals over patients; differences are from raw pixels."""
+    """Test AUC of each system, a mean over folds, with intervals over patients; differences are from raw pixels.
+
+    Parameters
+    ----------
+    sources : system -> its encoders, one a seed of pre-training; the random one holds the controls
+    parts : folds
+    pooled : system -> fold -> pooling
+    fraction : share of the labels; below 1 each encoder was probed with several draws of labels, whose mean counts
+    """
     systems = {PIXELS: (sources[RANDOM], PIXELS, pooled[RANDOM])}
     systems |= {
         name: (weights, RANDOM if name == RANDOM else ENCODER, pooled[name]) for name, weights in sources.items()
     }
-    drawn: dict[str, np.ndarray] = {}
-    value: dict[str, np.ndarray] = {}
+    drawn_R: dict[str, np.ndarray] = {}
+    value_S: dict[str, np.ndarray] = {}
     for number, part in enumerate(parts):
-        for name, (weights, system, kind) in systems.items():
+        for name, (weights, system, kinds) in systems.items():
             tables = []
             for source in weights:
-                with np.load(results_folder(source, part, kind, fraction) / "scores.npz", allow_pickle=False) as found:
+                folder = results_folder(source, part, kinds[part], fraction)
+                with np.load(folder / "scores.npz", allow_pickle=False) as found:
                     tables.append(found[f"scores_{system.replace(' ', '_')}"])
-                    labels, patients = found["labels"], found["patients"]
-            scores_SNC = np.concatenate(tables)
+                    labels_NC, patients = found["labels"], found["patients"]
             draws = draw_patients(list(map(str, patients)), draws=DRAWS, seed=number)
-            auc_S = np.array([roc_auc(labels[:, 0], scores_NC[:, 0]) for scores_NC in scores_SNC])
-            auc_R = bootstrap(labels, scores_SNC, draws).auc_RC[:, 0]
-            drawn[name] = drawn.get(name, 0) + auc_R / len(parts)
-            value[name] = value.get(name, 0) + auc_S / len(parts)
-    rows = []
-    for name in systems:
-        bounds = interval(drawn[name])
-        several = len(value[name]) > 1
-        row = {
-            "arm": name,
-            "seeds": len(value[name]),
-            "auc": float(value[name].mean()),
-            "low": bounds.low,
-            "high": bounds.high,
-            "sd_over_seeds": float(value[name].std(ddof=1)) if several else None,
-            "difference": None,
-            "difference_low": None,
-            "difference_high": None,
-            "p": None,
-        }
-        if name != PIXELS:
-            change = drawn[name] - drawn[PIXELS]
-            around = interval(change)
-            row["difference"] = float(value[name].mean() - value[PIXELS].mean())
-            row |= {"difference_low": around.low, "difference_high": around.high, "p": bootstrap_p(change)}
-        rows.append(row)
-    return rows
+            auc_S = np.array([np.mean([roc_auc(labels_NC[:, 0], one[:, 0]) for one in table]) for table in tables])
+            auc_R = bootstrap(labels_NC, np.concatenate(tables), draws).auc_RC[:, 0]
+            drawn_R[name] = drawn_R.get(name, 0) + auc_R / len(parts)
+            value_S[name] = value_S.get(name, 0) + auc_S / len(parts)
+    return [_row(name, value_S[name], drawn_R, against=value_S[PIXELS].mean()) for name in systems]
+
+
+def _row(name: str, auc_S: np.ndarray, drawn_R: Mapping[str, np.ndarray], *, against: float) -> dict[str, Any]:
+    """A line of the table, with the keys of `vpmim.ablate.table`."""
+    bounds = interval(drawn_R[name])
+    row = {
+        "arm": name,
+        "seeds": len(auc_S),
+        "auc": float(auc_S.mean()),
+        "low": bounds.low,
+        "high": bounds.high,
+        "sd_over_seeds": float(auc_S.std(ddof=1)) if len(auc_S) > 1 else None,
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "p": None,
+    }
+    if name != PIXELS:
+        change_R = drawn_R[name] - drawn_R[PIXELS]
+        around = interval(change_R)
+        row["difference"] = float(auc_S.mean() - against)
+        row |= {"difference_low": around.low, "difference_high": around.high, "p": bootstrap_p(change_R)}
+    return row
+
+
+def figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Each system's AUC with its interval, and raw pixels as a line."""
+    axes_rows = [row for row in rows if row["arm"] != PIXELS][::-1]
+    pixels = next(row["auc"] for row in rows if row["arm"] == PIXELS)
+    drawing, axes = plt.subplots(figsize=(6, 0.4 * len(axes_rows) + 0.9), layout="constrained")
+    for place, row in enumerate(axes_rows):
+        axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color="#0072b2", linewidth=2)
+        axes.plot([100 * row["auc"]], [place], "o", color="#0072b2")
+    axes.axvline(100 * pixels, color="#d55e00", linestyle="--", linewidth=1)
+    axes.set_yticks(range(len(axes_rows)), [row["arm"] for row in axes_rows])
+    axes.set_xlabel("AUC for pneumonia, 95 %; dashed: raw pixels")
+    drawing.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
+    plt.close(drawing)
 
 
 if __name__ == "__main__":

@@ -43,11 +43,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    conditions = arguments.conditions.split(",")
+    if unknown := set(conditions) - set(CONDITIONS):
+        parser.error(f"--conditions: expected some of {', '.join(CONDITIONS)}, got {', '.join(sorted(unknown))}")
     images, truth = plant(arguments.index, arguments.out / "labelled", limit=arguments.limit, seed=arguments.seed)
     parts = split_patients([patient for _, patient in images], OWN_SHARES)
     write_labels(arguments.out, images, truth, parts)
     train = [image for image, part in zip(images, parts, strict=True) if part == "train"]
-    for condition in arguments.conditions.split(","):
+    for condition in conditions:
         summary = build_heatmaps(
             readings(train, truth, arguments.out / "labelled", condition, arguments.seed),
             arguments.out / "labelled",

@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from figures import arms_figure, scaling_figure
 from make_data import INPUT
 from scaling import MEASURED, NONE, PREDICTED, SIZES, predict, predicted_cache, scaling_grid
@@ -32,16 +31,20 @@ from supervised import supervised_auc
 from gazekit.cache import open_cache
 from vpmim.ablate import ablate, render
 from vpmim.ablation_grid import Grid, load_grid
-from vpmim.encoder import EncoderSpec
+from vpmim.checkpoint import write_file
+from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
-from vpmim.export import timm_config
+from vpmim.export import write_encoder
 from vpmim.features import random_encoder
+from vpmim.report_ablation import write_ablation_report
 from vpmim.results import read_results
-from vpmim.settings import ModelConfig
+from vpmim.settings import Config
 
 HERE = Path(__file__).resolve().parent
 GRIDS = ("methods", "priors", "head", "parts", "readers")
 SCALING = "scaling"
+INTERRUPTED = 3
+HELD_FIXED = "Intervals and p are over patients of the test part; the seeds are held fixed."
 FULL = "VP-MIM with the gaze head"
 
 
@@ -55,38 +58,44 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every arm")
     parser.add_argument("--seeds", type=int, default=3, help="only so many of the grids' seeds")
     parser.add_argument("--grids", default=",".join((*GRIDS, SCALING)))
-    parser.add_argument("--conditions", default=",".join(CONDITIONS), help="caches to make, for fewer of the grids")
     parser.add_argument("--devices", default="auto", help="one process each; a device may be named several times")
     parser.add_argument("--supervised-epochs", type=int, default=12)
     arguments = parser.parse_args()
-    out, devices = arguments.out, arguments.devices.split(",")
-    limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
-    make = [sys.executable, HERE / "make_data.py", arguments.index, out, "--conditions", arguments.conditions, *limit]
-    subprocess.run(make, check=True)
-
+    out, devices, names = arguments.out, arguments.devices.split(","), arguments.grids.split(",")
     size = tomllib.loads((HERE.parent / "sizes" / f"{arguments.size}.toml").read_text())["set"] + arguments.set
     grids = {name: load_grid(HERE / f"{name}.toml", size) for name in GRIDS}
-    model = grids["methods"].arms[0].config.model
+    if unknown := set(names) - {*GRIDS, SCALING}:
+        parser.error(f"--grids: expected some of {', '.join((*GRIDS, SCALING))}, got {', '.join(sorted(unknown))}")
+    needed = {arm.data or "gaze" for name in names if name != SCALING for arm in grids[name].arms}
+    needed |= {"gaze", *SIZES.values()} if SCALING in names else set()
+    conditions = [name for name in CONDITIONS if name in needed]
+    limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
+    make = [sys.executable, HERE / "make_data.py", arguments.index, out, "--conditions", ",".join(conditions), *limit]
+    subprocess.run(make, check=True)
     page = ["# Planted lesions", "", "## Difficulty", ""]
-    page += difficulty(out, model, arguments.supervised_epochs, device=devices[0])
+    page += difficulty(out, grids["methods"].arms[0].config, arguments.supervised_epochs, device=devices[0])
 
     def run(grid: Grid) -> list[dict[str, Any]]:
         data = {"" if name == "gaze" else name: [out / "caches" / name] for name in CONDITIONS}
         data |= {predicted_cache(share): [out / "caches" / predicted_cache(share)] for share in SIZES}
         evaluation = {"dataset": "folder", "data": out / "labelled", "features": "mean"}
         grid = dataclasses.replace(grid, seeds=grid.seeds[: arguments.seeds])
-        return ablate(grid, data, out / "runs", evaluation, devices=devices, say=print).rows
+        done = ablate(grid, data, out / "runs", evaluation, devices=devices, say=print)
+        if done.interrupted:
+            sys.exit(INTERRUPTED)
+        return done.rows
 
-    for name in arguments.grids.split(","):
+    for name in names:
         if name == SCALING:
             rows = scale(size, grids["methods"], out, run, device=devices[0])
             scaling_figure(rows, out / "scaling.svg")
         else:
             rows = run(grids[name])
             arms_figure(rows, out / f"{name}.svg")
-        (out / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
-        page += ["", f"## {name.capitalize()}", "", render(rows)]
-    (out / "planted_lesions.md").write_text("\n".join(page) + "\n", encoding="utf-8")
+        write_file(out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
+        write_ablation_report(out / "runs", out / f"{name}.html", title=f"Planted lesions: {name}")
+        page += ["", f"## {name.capitalize()}", "", render(rows), f"[The runs]({name}.html). {HELD_FIXED}"]
+        write_file(out / "planted_lesions.md", "\n".join(page) + "\n")
     print(f"\nwritten: {out / 'planted_lesions.md'}")
 
 
@@ -102,30 +111,17 @@ def scale(size: Sequence[str], methods: Grid, out: Path, run: Any, *, device: st
     return run(dataclasses.replace(grid, arms=(*grid.arms, whole)))
 
 
-def difficulty(out: Path, model: ModelConfig, epochs: int, *, device: str) -> list[str]:
+def difficulty(out: Path, config: Config, epochs: int, *, device: str) -> list[str]:
     """How hard it is: raw pixels and random encoders (should be low), and a supervised network (should be able)."""
-    spec = EncoderSpec(
-        name=model.encoder,
-        input_size=INPUT,
-        mean=0.5,
-        std=0.25,
-        depth=model.depth,
-        width=model.width,
-        heads=model.heads,
-    )
     weights, controls, supervised = out / "random", out / "controls", out / "supervised.json"
-    if not weights.exists():
-        weights.mkdir(parents=True)
-        encoder = random_encoder(spec, 0)
-        tensors = {name: tensor.contiguous() for name, tensor in encoder.vit.state_dict().items()}
-        safetensors.torch.save_file(tensors, weights / "model.safetensors")
-        (weights / "config.json").write_text(json.dumps(timm_config(encoder, in_chans=1)))
+    if not (weights / "config.json").exists():
+        write_encoder(random_encoder(build_encoder(config).spec, 0), weights)
     if not (controls / "results.json").exists():
         linear_eval(weights, data=out / "labelled", out=controls, features="mean", controls=True, device=device)
     if not supervised.exists():
         place = "cuda" if device.startswith("cuda") else "cpu"
         found = supervised_auc(out / "labelled", side=INPUT, epochs=epochs, device=place, say=print)
-        supervised.write_text(json.dumps(found, indent=1) + "\n")
+        write_file(supervised, json.dumps(found, indent=1) + "\n")
     lines = ["| system | lesion or none | " + " | ".join(KINDS) + " |", "| --- " * (2 + len(KINDS)) + "|"]
     systems = read_results(controls)["systems"]
     shown = {

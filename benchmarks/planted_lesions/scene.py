@@ -164,7 +164,7 @@ def _load(truth: dict[str, Planted], root: Path, condition: str, seed: int, entr
     with Image.open(root / entry.image_path) as image:
         width, height = image.size
     planted = truth[entry.image_id]
-    reader = READERS.get(condition, READERS["gaze"])
+    reader = READERS[condition if condition in READERS else "gaze"]
     lesions = [Lesion("Nodule", planted.box)] if planted.box is not None else []
     if entry.reading_id is None:
         raise RecordError("no_gaze", "simulated readers did not see this image")
