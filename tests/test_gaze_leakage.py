@@ -108,6 +108,17 @@ def test_an_encoder_that_was_trained_with_this_gaze_is_refused_with_the_cure(mad
     assert answer(checkpoint, made / "cache")[0] == answer(checkpoint.parent, made / "cache")[0] == "yes"
 
 
+@pytest.mark.parametrize("up", [0, 1, 2, 3])
+def test_the_answer_is_the_same_from_whatever_folder_an_encoder_is_named(made, monkeypatch, up):
+    checkpoint = weights_file(made / "vp_mim_joint").resolve()
+    monkeypatch.chdir(checkpoint.parents[up])
+    relative = checkpoint.relative_to(checkpoint.parents[up])
+    assert answer(relative, made / "cache") == answer(checkpoint, made / "cache")
+    assert answer(relative, made / "cache")[0] == "yes"
+    if up == 1:  # inside checkpoints/: --encoder step_00000003
+        assert answer(relative.parent, made / "cache")[0] == "yes"
+
+
 def test_allowed_it_marks_figures_predictor_predictions_and_tables(made, tmp_path):
     fit = ("gaze", "fit", made / "cache", "--out", tmp_path / "g", "--encoder", made / "vp_mim_joint")
     refused = run_vpmim(*fit)

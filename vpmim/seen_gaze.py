@@ -45,6 +45,7 @@ def seen_gaze(weights: Path, caches: Sequence[PriorCache]) -> SeenGaze:
         first weights are of another training, or it used the gaze of other caches, which may hold the same images: a
         cache built anew has another fingerprint.
     """
+    weights = weights.resolve()  # a relative path need not name the RUN that it lies in
     run = weights.parent.parent.parent
     of_run = weights.parent.parent.name == FOLDER and all((run / name).is_file() for name in (CONFIG, ENVIRONMENT))
     if not of_run:
