@@ -46,12 +46,13 @@ def gaze_fit(
 
     Cross-fitted by patient: no image is judged, or later predicted, by a network that saw gaze of its patient. The
     figures are out of fold, beside the mean map of the same training patients, with 95 % intervals over patients. An
-    encoder that was itself pre-trained with this gaze has seen every fold, and is refused unless you allow it.
+    encoder that was itself pre-trained with this gaze has seen every fold, and is refused unless you allow it: take one
+    of a method that uses no gaze, such as localmim, or of other images.
 
     Examples:
 
     ```
-    vpmim gaze fit out/cache --out out/gaze --encoder runs/vp_mim
+    vpmim gaze fit out/cache --out out/gaze --encoder runs/localmim
     vpmim gaze fit out/cache --out out/gaze --encoder runs/hpm --weights ema
     vpmim gaze fit out/cache --out out/gaze_unet
     ```
