@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gazekit.bids import write_bids_cache
 from gazekit.errors import InputError
 from gazekit.export_files import write_npy, write_png, write_webdataset
-from gazekit.export_zarr import write_zarr
+from gazekit.export_zarr import import_zarr, write_zarr
 from gazekit.locks import hold
 from gazekit.shards import fsync_directory
 
@@ -66,12 +66,20 @@ def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int
 
 
 def check_export(cache: PriorCache, out: Path, *, to: str) -> None:
-    """`InputError` for an unknown format and for a directory that is taken or inside the cache."""
+    """`InputError` for an unknown format or its missing package, and for a directory that cannot be made.
+
+    That is one that is taken, inside the cache, or under a file.
+    """
     if to not in FORMATS:
         raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
     if out.resolve().is_relative_to(cache.path.resolve()):
         raise InputError(f"{out} lies inside the cache; name another directory")
     refuse_taken(out)
+    nearest = next(folder for folder in out.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{nearest} is a file; name a folder to write into")
+    if to == "zarr":
+        import_zarr()
 
 
 def refuse_taken(out: Path) -> None:

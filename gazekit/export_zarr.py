@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,17 @@ CHUNK_BYTES = 1 << 20
 """Least size of a chunk: a chunk is a file, and millions of small ones serve nobody."""
 
 
+def import_zarr() -> ModuleType:
+    """The package zarr; `InputError` where it is not installed, or is older than 3."""
+    try:
+        import zarr
+    except ImportError:
+        raise InputError("--to zarr needs the package zarr: pip install 'gazekit[zarr]'") from None
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise InputError(f"--to zarr needs zarr 3, found {zarr.__version__}: pip install 'gazekit[zarr]'")
+    return zarr
+
+
 def write_zarr(cache: PriorCache, directory: Path, on_row: Callable[[int], None]) -> None:
     """A group of ``images, frames, relevance, heatmaps, fixations, offsets, ids``, written chunk by chunk.
 
@@ -32,12 +44,7 @@ def write_zarr(cache: PriorCache, directory: Path, on_row: Callable[[int], None]
     InputError
         zarr is not installed, or is older than 3.
     """
-    try:
-        import zarr
-    except ImportError:
-        raise InputError("--to zarr needs the package zarr: pip install 'gazekit[zarr]'") from None
-    if int(zarr.__version__.split(".")[0]) < 3:
-        raise InputError(f"--to zarr needs zarr 3, found {zarr.__version__}: pip install 'gazekit[zarr]'")
+    zarr = import_zarr()
     group = zarr.create_group(store=directory, zarr_format=3, overwrite=True)
     group.attrs.update(
         {

@@ -151,9 +151,19 @@ def test_a_shell_is_offered_the_names_that_an_option_takes(app: str, words: str,
 
 def test_a_file_where_a_folder_is_needed_is_answered_with_the_cure(cache: Path, tmp_path: Path):
     (tmp_path / "taken").touch()
-    refused = run_gazekit("render", cache, tmp_path / "taken")
-    assert refused.code == 2
-    assert "taken is, or lies under, a file; name a folder" in refused.stderr
+    for command, out, options, cure in (
+        ("render", "taken", (), "taken is a file; expected a folder for the pictures"),
+        ("render", "taken/x", (), "taken/x is, or lies under, a file; name a folder"),
+        ("export", "taken/x", ("--to", "npy"), "taken is a file; name a folder to write into"),
+    ):
+        refused = run_gazekit(command, cache, tmp_path / out, *options)
+        assert (refused.code, cure in refused.stderr) == (2, True), refused
+
+
+def test_a_folder_that_is_in_the_way_is_not_called_a_file(tmp_path: Path):
+    with pytest.raises(FileExistsError) as caught:
+        tmp_path.mkdir()
+    assert console.describe_os_error(caught.value) == f"File exists: {tmp_path}"
 
 
 def test_no_resolution_is_no_default_resolution(cache: Path, tmp_path: Path):
@@ -196,11 +206,20 @@ def run(cache: Path) -> Path:
     return out
 
 
-def test_a_dry_export_counts_the_rows_and_refuses_what_the_export_refuses(cache: Path, tmp_path: Path):
+def test_a_dry_export_counts_the_rows_and_refuses_what_the_export_refuses(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     said = run_gazekit("export", cache, tmp_path / "out", "--to", "npy", "--dry-run", "--json")
     assert (said.code, json.loads(said.stdout)["rows"], list(tmp_path.iterdir())) == (0, 3, [])
-    (tmp_path / "holiday.txt").touch()
-    for out, to, cure in ((tmp_path, "npy", "is there already"), (tmp_path / "out", "tiff", "--to must be one of")):
+    file = tmp_path / "holiday.txt"
+    file.touch()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    for out, to, cure in (
+        (tmp_path, "npy", "is there already"),
+        (tmp_path / "out", "tiff", "--to must be one of"),
+        (file / "a" / "b", "npy", "holiday.txt is a file; name a folder"),
+        (tmp_path / "out", "zarr", "pip install 'gazekit[zarr]'"),
+    ):
         for dry in ((), ("--dry-run",)):
             refused = run_gazekit("export", cache, out, "--to", to, *dry)
             assert (refused.code, cure in refused.stderr) == (2, True), refused

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
@@ -107,7 +108,7 @@ def run_app(app: typer.Typer) -> NoReturn:
 def describe_os_error(error: OSError) -> str:
     """``reason: path`` without Python's bracketed errno."""
     path = error.filename2 or error.filename
-    if isinstance(error, FileExistsError | NotADirectoryError) and path:
+    if isinstance(error, FileExistsError | NotADirectoryError) and path and not Path(os.fsdecode(path)).is_dir():
         return f"{os.fspath(path)} is, or lies under, a file; name a folder"
     return f"{error.strerror or error}" + (f": {os.fspath(path)}" if path else "")
 
