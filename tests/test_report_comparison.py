@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_runner import run_vpmim
 from run_case import EVIL, Page, write_evaluation, write_run
@@ -112,6 +113,21 @@ def test_evaluations_of_the_same_test_images_stand_side_by_side_with_paired_diff
     assert re.search(r"two run cached, cls, 100% of the labels 0\.750 \(0\.650 to 0\.850\) [+-]\d\.\d{3} \([+-]", text)
     assert "other test images or labels stand apart" in text
     assert "minus elsewhere (95 % interval)" in text
+
+
+def test_evaluations_of_the_same_images_with_other_label_values_stand_apart(tmp_path: Path) -> None:
+    one, two, three = (
+        write_evaluation(tmp_path / name, seed=seed) for seed, name in enumerate(("one", "two", "three"))
+    )
+    with np.load(two / "scores.npz") as found:
+        arrays = dict(found)
+    arrays["labels"][:2] = arrays["labels"][1::-1]
+    np.savez(two / "scores.npz", **arrays)
+    text, _ = page_of(write_run(tmp_path / "run"), evaluations=(one, two, three))
+    assert "other test images or labels stand apart" in text
+    difference = r"[+-]\d\.\d{3} \([+-]"
+    assert re.search(rf"three run cached, cls, 100% of the labels 0\.700 \(0\.600 to 0\.800\) {difference}", text)
+    assert not re.search(rf"two run cached, cls, 100% of the labels 0\.700 \(0\.600 to 0\.800\) {difference}", text)
 
 
 def test_scores_that_are_gone_are_named(tmp_path: Path) -> None:

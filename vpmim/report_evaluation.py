@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
 
 from vpmim.charts import COLOURS, Dot, intervals
 from vpmim.comparison import compare_runs
 from vpmim.markup import Html, join, table, tag
-from vpmim.results import ResultsError, read_results
+from vpmim.results import SCORES, ResultsError, read_results
 from vpmim.run_record import distinct_names
 
 _KINDS = {"encoder": "c1", "random encoder": "c2", "raw pixels": "c5"}
@@ -79,13 +82,14 @@ def with_interval(figure: Mapping[str, Any], *, signed: bool = False) -> str:
 
 def _side_by_side(evaluations: Sequence[Evaluation]) -> Html:
     """What was evaluated on the same test images and labels in one chart and one table, the first one's differences."""
-    groups: dict[object, list[Evaluation]] = {}
+    alike: dict[object, list[Evaluation]] = {}
     for evaluation in evaluations:
         test = evaluation.record["split"]["test"]
         labels = tuple(next(iter(evaluation.record["systems"].values()))["classes"])
-        groups.setdefault((test.get("sha256"), test["images"], labels), []).append(evaluation)
+        alike.setdefault((test.get("sha256"), test["images"], labels), []).append(evaluation)
+    groups = [group for found in alike.values() for group in _of_same_labels(found)]
     parts = []
-    for group in groups.values():
+    for group in groups:
         first, *others = group
         dots = [
             Dot(one.name, one.auc["value"], one.auc["low"], one.auc["high"], f"c{place % COLOURS + 1}")
@@ -124,6 +128,24 @@ def _side_by_side(evaluations: Sequence[Evaluation]) -> Html:
             )
     other = "Evaluations of other test images or labels stand apart: their figures do not compare."
     return join(tag("h3", "Side by side"), tag("p", other) if len(groups) > 1 else None, parts)
+
+
+def _of_same_labels(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Evaluations of test images of the same ids, split by the values of their labels, which no record holds."""
+    if len(evaluations) == 1:
+        return [list(evaluations)]
+    groups: dict[object, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        path = evaluation.folder / SCORES
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                ids, classes, labels = (arrays[name] for name in ("ids", "classes", "labels"))
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ResultsError(f"{path}: cannot be read ({error})") from None
+        values = np.asarray(labels, np.float64)
+        key = (tuple(ids.tolist()), tuple(classes.tolist()), np.nan_to_num(values, nan=-1.0).tobytes())
+        groups.setdefault(key, []).append(evaluation)
+    return list(groups.values())
 
 
 def _paired(one: Evaluation, first: Evaluation) -> Mapping[str, Any]:
