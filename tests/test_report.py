@@ -95,7 +95,7 @@ def test_simulated_gaze_and_a_small_run_are_said_first(whole):
 
 
 def test_gaze_with_ordinary_ids_is_not_called_simulated():
-    from vpmim.report import simulated
+    from vpmim.report_gaze import simulated
 
     real = SimpleNamespace(rows=[{"image_id": "ab12", "patient_id": "10000032"}], ids=["ab12"])
     mixed = SimpleNamespace(rows=[{"image_id": "99ab", "patient_id": "10000032"}], ids=["99ab"])
@@ -269,6 +269,13 @@ def test_what_is_no_run_no_evaluation_or_no_panel_is_refused_by_name(tmp_path):
     with pytest.raises(RunError, match="step_00000040"):
         write_report(run)
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("data", ["x", [1], [{"images": 4, "with_gaze": None}]])
+def test_a_damaged_record_of_the_data_is_refused_by_name(tmp_path, data):
+    run = write_run(tmp_path / "run", data=data)
+    with pytest.raises(RunError, match=r"environment\.json: data is not a list"):
+        write_report(run)
 
 
 def test_the_command_refuses_what_it_cannot_show_in_one_line(tmp_path):

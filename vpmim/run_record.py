@@ -17,6 +17,7 @@ from vpmim.config import Config
 from vpmim.panel_pictures import scales_of
 from vpmim.run_folder import CONFIG, ENVIRONMENT, METRICS, PANELS, RunError, read_config
 
+_COUNTS = ("images", "with_gaze", "predicted")
 _PANEL_ARRAYS = {"image", "prior", "recalibrated", "relevant", "mask"}
 
 
@@ -145,9 +146,20 @@ def _read_environment(run: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        facts = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise RunError(f"{path}: not a JSON object ({error})") from None
+    parts, fingerprint = facts.get("data") or [], facts.get("data_fingerprint")
+    if not isinstance(parts, list) or not all(map(_is_part, parts)):
+        raise RunError(f"{path}: data is not a list of caches and folders with their numbers of images")
+    if fingerprint is not None and not isinstance(fingerprint, str):
+        raise RunError(f"{path}: data_fingerprint is no text")
+    return facts
+
+
+def _is_part(part: Any) -> bool:
+    """Whether this tells of a cache or folder that a run was trained on; what an older run did not count may lack."""
+    return isinstance(part, dict) and all(isinstance(part.get(kind, 0), int) for kind in _COUNTS)
 
 
 def _read_metrics(run: Path) -> list[dict[str, Any]]:
