@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vpmim.ablate import Cell, table
+from vpmim.ablate import Cell, render, table
 from vpmim.ablation_grid import Arm, Grid
 from vpmim.config import load_config
 from vpmim.statistics import roc_auc
@@ -51,4 +51,6 @@ def test_an_arm_with_fewer_seeds_is_compared_with_the_baseline_over_those(tmp_pa
     assert rows["all"]["difference"] == pytest.approx(rows["all"]["auc"] - rows["first"]["auc"])
     assert rows["some"]["auc"] == pytest.approx(auc(2.0, 1))
     assert rows["some"]["difference"] == pytest.approx(auc(2.0, 1) - auc(1.0, 1))
+    assert "over the seeds that both have" in render(list(rows.values()))
+    assert "over the seeds that both have" not in render([rows["first"], rows["all"]])
     assert abs(rows["some"]["difference"] - (rows["some"]["auc"] - rows["first"]["auc"])) > 1e-3

@@ -30,7 +30,7 @@ from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
 from vpmim.finetune import RECIPE
-from vpmim.report_ablation import EVAL, RUN, TABLE, write_ablation_report
+from vpmim.report_ablation import EVAL, RUN, SHARED_SEEDS, TABLE, write_ablation_report
 from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
@@ -253,6 +253,8 @@ def render(rows: Sequence[dict[str, Any]]) -> str:
             difference, p = f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})", f"{row['p']:.3g}"
         auc = f"{100 * row['auc']:.2f} ({100 * row['low']:.2f}-{100 * row['high']:.2f})"
         lines.append(f"| {row['arm'].replace('|', '/')} | {row['seeds']} | {auc} | {spread} | {difference} | {p} |")
+    if len({row["seeds"] for row in rows}) > 1:
+        lines += ["", SHARED_SEEDS]
     return "\n".join(lines) + "\n"
 
 

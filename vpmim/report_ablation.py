@@ -26,6 +26,13 @@ from vpmim.run_record import RunRecord, read_run
 TABLE = "table.json"
 RUN, EVAL = "run", "eval"
 """Folders of a run and of its evaluation, in that of an arm and a seed."""
+SHARED_SEEDS = (
+    "An arm with fewer seeds than the first is compared with it over the seeds that both have, so its difference need "
+    "not be that of the two mean AUCs in the table."
+)
+"""To be said where arms have different numbers of seeds."""
+_FIGURES = ("low", "high", "sd_over_seeds", "difference", "difference_low", "difference_high", "p")
+"""Figures that need not exist: the first arm has no difference, a single seed no spread."""
 
 
 class _Trained(NamedTuple):
@@ -91,14 +98,29 @@ def _read_table(folder: Path) -> list[dict[str, Any]]:
     path = folder / TABLE
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        needed = {"arm", "seeds", "auc", "low", "high", "sd_over_seeds", "difference", "p"}
-        if not rows or any(not needed <= set(row) for row in rows):
-            raise ResultsError(f"{path}: not the table of an ablation; the same vpmim ablate command writes it anew")
     except FileNotFoundError:
         raise ResultsError(f"{folder}: no {TABLE}; give the folder of vpmim ablate") from None
-    except (OSError, TypeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read ({error}); the same vpmim ablate command writes it anew") from None
-    return list(rows)
+    if not isinstance(rows, list) or not rows or not all(map(_is_row, rows)):
+        raise ResultsError(f"{path}: not the table of an ablation; the same vpmim ablate command writes it anew")
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether this is a line of the table, with every figure that the page shows."""
+    if not isinstance(row, dict) or not {"arm", "seeds", "auc", *_FIGURES} <= set(row):
+        return False
+    figures = [row[name] for name in _FIGURES] + [value for name, value in row.items() if name.startswith("auc ")]
+    intervals_whole = all((row[f"{of}low"] is None) == (row[f"{of}high"] is None) for of in ("", "difference_"))
+    return (
+        isinstance(row["arm"], str)
+        and isinstance(row["seeds"], int)
+        and isinstance(row["auc"], int | float)
+        and all(figure is None or isinstance(figure, int | float) for figure in figures)
+        and intervals_whole
+        and (row["difference"] is None or row["p"] is not None)
+    )
 
 
 def _arm_runs(folder: Path, arm: str, page: Path) -> list[_Trained]:
@@ -110,17 +132,37 @@ def _arm_runs(folder: Path, arm: str, page: Path) -> list[_Trained]:
 def _trained(cell: Path, arm: str, page: Path) -> _Trained:
     seed = cell.name.removeprefix("seed_")
     report = cell / RUN / REPORT
-    evaluated = cell / EVAL / RESULTS
-    results = read_results(cell / EVAL) if evaluated.exists() else None
+    results = _read_evaluation(cell / EVAL)
     try:
         run = read_run(cell / RUN)
-        newest = max(path.stat().st_mtime_ns for path in (cell / RUN / METRICS, evaluated) if path.exists())
+        written = [path.stat().st_mtime_ns for path in (cell / RUN / METRICS, cell / EVAL / RESULTS) if path.exists()]
+        newest = max(written, default=0)  # nothing is written of a run that has just begun
         if not report.exists() or report.stat().st_mtime_ns < newest:
             folders = [] if results is None else [cell / EVAL]
             write_report(run.folder, report, evaluations=folders, title=f"{arm}, seed {seed}", contents=page)
     except (ValueError, OSError) as error:  # one run that cannot be shown does not cost the page of all
         return _Trained(seed, None, results, None, str(error))
     return _Trained(seed, run, results, report, "")
+
+
+def _read_evaluation(folder: Path) -> Mapping[str, Any] | None:
+    """Results of a run with the figure that the page shows of them; None where it is not evaluated yet."""
+    if not (folder / RESULTS).exists():
+        return None
+    results = read_results(folder)
+    try:
+        with_interval(_auc(results))
+    except (LookupError, StopIteration, TypeError, AttributeError, ValueError) as error:
+        raise ResultsError(
+            f"{folder / RESULTS}: lacks the mean AUC of what was evaluated ({error!r}); remove {folder}, and the same "
+            "vpmim ablate command evaluates the run anew"
+        ) from None
+    return results
+
+
+def _auc(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    figure: Mapping[str, Any] = next(iter(results["systems"].values()))["mean"]["auc"]
+    return figure
 
 
 def _header(
@@ -136,13 +178,15 @@ def _header(
     )
     lines = []
     if len({row["seeds"] for row in rows}) > 1:
-        lines.append("The arms have different numbers of evaluated runs: the ablation is not finished.")
+        lines.append(f"The arms have different numbers of evaluated runs: the ablation is not finished. {SHARED_SEEDS}")
     begun = [one for one in trained if one.results is None]
     if begun:
         were = "run was begun and is" if len(begun) == 1 else "runs were begun and are"
         lines.append(f"{len(begun)} {were} not evaluated yet, and no figure of an arm holds them.")
-    if len({run.environment.get("data_fingerprint") for run in runs}) > 1:
+    if (same := _same_data(runs)) is False:
         lines.append("Not all runs were trained on the same data: see the runs below.")
+    elif same is None:
+        lines.append("Whether all runs were trained on the same data is not recorded.")
     if predicted := max((run.images("predicted") for run in runs), default=0):
         lines.append(f"Up to {predicted:,} images of a run have a model's prediction as gaze: nobody read them.")
     cautions = {caution for run in runs if (caution := size_caution(run))}
@@ -158,7 +202,7 @@ def _header(
                 f"{test['patients']:,} patients. Intervals are of {record['bootstrap']['draws']:,} bootstrap draws of "
                 "patients. They do not say how far another seed of training would lead: the spread over seeds does."
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"results of vpmim linear-eval lack a figure ({error!r})") from None
     return join(
         tag("p", "vpmim ablation", class_="eyebrow"),
@@ -225,9 +269,20 @@ def _link(one: _Trained, page: Path) -> Html:
 
 
 def _differences_section(runs: Sequence[RunRecord]) -> Html:
-    data = {run.environment.get("data_fingerprint") for run in runs}
-    note = "They were trained on the same data." if len(data) == 1 else "They were not trained on the same data."
+    note = {
+        True: "They were trained on the same data.",
+        False: "They were not trained on the same data.",
+        None: "Whether they were trained on the same data is not recorded.",
+    }[_same_data(runs)]
     return join(tag("p", f"Settings of each arm's first run. {note}"), differing_settings(runs))
+
+
+def _same_data(runs: Sequence[RunRecord]) -> bool | None:
+    """Whether runs were trained on the same data; None where a run does not tell and the others do not differ."""
+    recorded = {run.environment.get("data_fingerprint") for run in runs}
+    if len(recorded - {None}) > 1:
+        return False
+    return None if None in recorded else True
 
 
 def _training_section(runs: Sequence[RunRecord]) -> Html:
@@ -248,7 +303,7 @@ def _runs_section(arms: Mapping[str, Sequence[_Trained]], page: Path) -> Html:
     for arm, runs in arms.items():
         for one in runs:
             run, speed = one.run, None if one.run is None else one.run.throughput
-            auc = None if one.results is None else next(iter(one.results["systems"].values()))["mean"]["auc"]
+            auc = None if one.results is None else _auc(one.results)
             rows.append(
                 [
                     join(arm, ", ", _link(one, page)),
