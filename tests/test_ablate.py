@@ -18,6 +18,7 @@ from synthetic import write_cache
 from tiny import TINY
 from typer.testing import CliRunner
 
+from gazekit_cli.console import EXIT_INTERRUPTED
 from vpmim import ablate as ablation
 from vpmim import finetune as finetuning
 from vpmim.ablate import ablate, plan
@@ -228,6 +229,20 @@ def test_the_command_lists_what_it_would_run(grid, tmp_path):
     assert (listed["runs"], listed["to_do"]) == (4, 4)
     assert listed["rows"][0]["arm"] == "gaze"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_names_no_file_that_it_did_not_write(grid, tmp_path, monkeypatch):
+    from vpmim_cli.main import app
+
+    monkeypatch.setattr(ablation, "run_cell", lambda *arguments: True)  # stopped before the first run was done
+    found = CliRunner().invoke(
+        app,
+        ["ablate", str(grid), "--out", str(tmp_path / "out"), "--cache", "c", "--dataset", "folder", "--data", "d"]
+        + ["--json"],
+    )
+    assert found.exit_code == EXIT_INTERRUPTED, found.output
+    said = json.loads(found.stdout)
+    assert (said["ran"], said["table"], said["report"]) == (0, None, None)
 
 
 def test_arms_can_run_on_several_devices_at_once(grid, tmp_path):
