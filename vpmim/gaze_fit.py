@@ -42,7 +42,7 @@ from vpmim.gaze_predictor import (
 )
 from vpmim.gaze_scores import compare_scores, patch_scores
 from vpmim.process import repeatable, usable_device
-from vpmim.report import simulated
+from vpmim.report_gaze import simulated
 from vpmim.seen_gaze import NO, YES, SeenGaze, seen_gaze
 from vpmim.weight_files import weights_file
 
