@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from vpmim.classifier import LARS, Classifier, make_optimizer, parameter_groups
 from vpmim.config import ConfigError, file_names
 from vpmim.evaluate import linear_eval
 from vpmim.evaluation import Task
+from vpmim.evaluation_dry_run import forecast_scores
 from vpmim.export import load_encoder
 from vpmim.finetune import finetune
 from vpmim.predict import PredictError, load_predictor, predict
@@ -385,6 +387,12 @@ def test_a_class_with_one_label_value_in_training_is_left_out_of_a_recipes_figur
         "left_out"
     ]
     assert list(results["systems"]["encoder"]["classes"]) == ["blob"]
+
+
+def test_a_dry_scoring_refuses_a_table_of_another_suffix_as_the_scoring_does(tmp_path):
+    for refused in (predict, partial(forecast_scores, device="cpu")):
+        with pytest.raises(PredictError, match=r"scores\.txt: expected a file name ending in \.csv"):
+            refused(tmp_path, tmp_path, tmp_path / "scores.txt")
 
 
 def test_a_folder_without_a_classifier_or_with_a_damaged_one_is_refused(tmp_path):

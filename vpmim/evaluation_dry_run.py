@@ -17,7 +17,7 @@ from vpmim.feature_file import PATCHES, check_suffix, named_images, patch_featur
 from vpmim.features import encoder_features, preprocessing
 from vpmim.finetune import check_folder, probe_recipe, task_record
 from vpmim.image_source import DICOM_SUFFIXES, CachedImages, ImageFiles, ImageSource, is_cache, open_images
-from vpmim.predict import load_predictor
+from vpmim.predict import check_table_name, load_predictor
 from vpmim.process import usable_device
 from vpmim.recipe import Recipe
 
@@ -170,10 +170,12 @@ def forecast_features(
 
 def forecast_scores(run: str | Path, images: str | Path, out: str | Path, *, device: str) -> ImagesForecast:
     """Try what `vpmim.predict.predict` needs; raises what that would."""
+    out = Path(out)
+    check_table_name(out)
     place = usable_device(device)
     predictor = load_predictor(run)
     names, found = named_images(Path(images))
-    return _forecast_images(names, found, predictor.model.encoder, len(predictor.classes), place, Path(out))
+    return _forecast_images(names, found, predictor.model.encoder, len(predictor.classes), place, out)
 
 
 def _forecast_images(

@@ -89,6 +89,12 @@ def load_predictor(run: str | Path) -> Predictor:
     return Predictor(model.eval(), classes, recipe, size)
 
 
+def check_table_name(out: Path) -> None:
+    """`PredictError` unless a table of scores is named as one."""
+    if out.suffix != ".csv":
+        raise PredictError(f"{out}: expected a file name ending in .csv")
+
+
 def predict(
     run: str | Path,
     images: str | Path,
@@ -119,8 +125,7 @@ def predict(
         No image that can be read, or under `strict` one that cannot; `out` does not end in .csv.
     """
     out = Path(out)
-    if out.suffix != ".csv":
-        raise PredictError(f"{out}: expected a file name ending in .csv")
+    check_table_name(out)
     predictor = load_predictor(run)
     place = usable_device(device)
     model = predictor.model.to(place)
