@@ -88,9 +88,11 @@ def ablate(
         "convert": partial(convert_dicom, cache=out / "images"),
     }
     done = run_grid(chosen, caches, out, evaluation, devices=devices.split(","), say=note)
-    written = {"table": None, "report": None}  # until a run of the first arm is done there is nothing to compare with
-    if done.rows:
-        written = {"table": str(out / "table.md"), "report": str(out / "report.html")}
+    # until a run of the first arm is done there is nothing to compare with, and neither file
+    written = {
+        "table": str(out / "table.md") if done.rows else None,
+        "report": str(out / "report.html") if done.rows else None,
+    }
     summary(
         {"ran": done.ran, "found_done": done.found} | written,
         as_json=as_json,
