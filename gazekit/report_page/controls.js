@@ -145,6 +145,10 @@ function start() {
   byId("back").addEventListener("click", KEYS.Escape);
   byId("previous-reading").addEventListener("click", KEYS["["]);
   byId("next-reading").addEventListener("click", KEYS["]"]);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // as an address, #main would be no reading, and close the one that is open
+    byId(isOpen() ? "viewer" : "main").focus();
+  });
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", followAddress);
   for (const button of document.querySelectorAll(".ask")) button.addEventListener("click", () => byId("help").showModal());

@@ -92,7 +92,10 @@ function showLabels(reading) {
 function fillTable(reading) {
   const part = byId("table");
   part.hidden = !reading.kind || !reading.timed;
-  part.querySelector("summary").textContent = reading.samples ? "Samples as a table" : "Fixations as a table";
+  const merged = reading.samples && gazeOf(reading).n < reading.looks;
+  const listed = merged ? "Groups of samples" : reading.samples ? "Samples" : "Fixations";
+  part.querySelector("summary").textContent = `${listed} as a table`;
+  part.querySelector(".scroll").setAttribute("aria-label", listed);
   const fill = () => {
     if (!part.open) return;
     const { table, n } = gazeOf(reading);
