@@ -1,15 +1,17 @@
 // Colour bars of the heat and of the patches, and the sizes of circles. Drawn anew only where something of it changed.
 
 const LEGEND_CIRCLES = [0.1, 0.2, 0.4];
-const LEGEND_HEIGHT = 44;
+const LEGEND_HEIGHT = 44, CIRCLE_TEXT = 36; // px of a legend's height, and of the words beside a circle
 let legendsOf = 0; // version of the viewer that they were drawn for
 
 const unitName = () => (viewer.settings.unit === "seconds" ? "seconds of gaze on 1 % of the image" : "% of the gaze on 1 % of the image");
 
-/** Seconds on the image of the readings of all panels, for a colour bar in seconds: their mean. */
-function secondsShown() {
-  const read = shownReadings();
-  return read.length ? read.reduce((sum, reading) => sum + (reading.seconds_on_image ?? 0), 0) / read.length : 0;
+/** Maps share one scale of colours, and readings last differently: only the colours of one reading stand for seconds. */
+function offerSeconds() {
+  const unit = byId("unit");
+  unit.disabled = viewer.view !== "one";
+  unit.title = unit.disabled ? "Seconds are of one reading: choose This reading" : "";
+  if (unit.disabled) unit.value = viewer.settings.unit = "share";
 }
 
 /** Round values from 0 to below a maximum, some three to six. */
@@ -24,7 +26,7 @@ function drawLegends(top) {
   legendsOf = viewer.version;
   const { settings } = viewer;
   const read = shownReadings();
-  const factor = settings.unit === "seconds" ? secondsShown() / 100 : 1;
+  const factor = settings.unit === "seconds" ? (viewer.reading.seconds_on_image ?? 0) / 100 : 1;
   const name = unitName() + (settings.scale === "fixed" ? ", the same scale everywhere" : "");
   legend("legend", read.length > 0 && settings.heat && top * factor > 0, (canvas) => {
     drawBar(canvas, tables[settings.colours], top * factor, name, (share) => share);
@@ -34,10 +36,11 @@ function drawLegends(top) {
   legend("legend-patches", settings.patches && most > 0, (canvas) => {
     drawBar(canvas, tables.viridis, 100 * most, "% of the gaze on a patch", Math.sqrt);
   });
-  const circles = settings.fixations && read.some((reading) => reading.timed && !reading.samples);
   const { clientWidth, clientHeight } = viewer.panels[0].canvas;
-  const to = { longer: Math.max(clientWidth, clientHeight) };
-  legend("legend-circles", circles, (canvas) => drawCircles(canvas, to));
+  const circles = circlesThatFit({ longer: Math.max(clientWidth, clientHeight) });
+  const timed = settings.fixations && read.some((reading) => reading.timed && !reading.samples);
+  byId("legend-circles").style.width = `${circles.reduce((sum, { radius }) => sum + 2 * radius + CIRCLE_TEXT, 1)}px`;
+  legend("legend-circles", timed && circles.length > 0, (canvas) => drawCircles(canvas, circles));
 }
 
 /** One of the legends, hidden or drawn. */
@@ -58,7 +61,7 @@ function legend(id, shown, draw) {
 function drawBar(canvas, table, top, name, level) {
   const context = canvas.getContext("2d");
   const ink = context.fillStyle, width = canvas.clientWidth - 2;
-  context.fillText(name, 0, 11);
+  context.fillText(name, 0, 11, width); // closer letters where the window is narrow
   for (let x = 0; x < width; x++) {
     const from = 3 * Math.round(255 * level(x / (width - 1)));
     context.fillStyle = `rgb(${table[from]}, ${table[from + 1]}, ${table[from + 2]})`;
@@ -74,16 +77,21 @@ function drawBar(canvas, table, top, name, level) {
   canvas.setAttribute("aria-label", `Colour bar: ${name}, from 0 to ${top.toPrecision(2)}.`);
 }
 
-function drawCircles(canvas, to) {
-  const context = canvas.getContext("2d");
+/** Lengths whose circle, as large as on the picture, is no higher than the legend. */
+function circlesThatFit(to) {
+  return LEGEND_CIRCLES.map((length) => ({ length, radius: fixationRadius(length, to) }))
+    .filter(({ radius }) => radius < LEGEND_HEIGHT / 2);
+}
+
+function drawCircles(canvas, circles) {
+  const context = canvas.getContext("2d"), middle = LEGEND_HEIGHT / 2;
   let x = 1;
-  for (const length of LEGEND_CIRCLES) {
-    const radius = fixationRadius(length, to);
+  for (const { length, radius } of circles) {
     context.beginPath();
-    context.arc(x + radius, 22, radius, 0, 2 * Math.PI);
+    context.arc(x + radius, middle, radius, 0, 2 * Math.PI);
     context.stroke();
-    context.fillText(`${length} s`, x + 2 * radius + 3, 26);
-    x += 2 * radius + 36;
+    context.fillText(`${length} s`, x + 2 * radius + 3, middle + 4);
+    x += 2 * radius + CIRCLE_TEXT;
   }
-  canvas.setAttribute("aria-label", `Circles: area is duration, drawn for ${LEGEND_CIRCLES.map((length) => `${length} s`).join(", ")}.`);
+  canvas.setAttribute("aria-label", `Circles: area is duration, drawn for ${circles.map(({ length }) => `${length} s`).join(", ")}.`);
 }

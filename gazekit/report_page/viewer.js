@@ -89,6 +89,7 @@ function setView(view) {
   const buttons = byId("views").children;
   viewer.choices.forEach((choice, k) => buttons[k].setAttribute("aria-pressed", String(choice === view)));
   placeAgreement(view);
+  offerSeconds();
   showPanels();
 }
 
