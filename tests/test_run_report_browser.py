@@ -129,6 +129,7 @@ def test_the_mouse_moves_the_slider_which_stays_in_sight(visit, report):
     page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
     assert weighted_columns(page) == [2]
     page.mouse.wheel(0, 300)
+    page.wait_for_function("() => scrollY > 0")
     settle(page)
     top = slider.bounding_box()["y"]
     assert 0 <= top < 60, "sticks to the top while its pictures are looked at"
@@ -193,8 +194,7 @@ def test_wide_tables_scroll_by_keys(visit, ablation):
     assert region.get_attribute("aria-label") == "Arms"
     region.focus()
     press(page, "ArrowRight", "ArrowRight", "ArrowRight")
-    page.wait_for_timeout(300)
-    assert region.evaluate("(e) => e.scrollLeft") > 0
+    page.wait_for_function("() => document.querySelector('#arms .scroll').scrollLeft > 0")
 
 
 def test_a_run_without_steps_panels_or_checkpoint_says_so(visit, tmp_path):
