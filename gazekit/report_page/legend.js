@@ -27,7 +27,7 @@ function drawLegends(top) {
   const { settings } = viewer;
   const read = shownReadings();
   const factor = settings.unit === "seconds" ? (viewer.reading.seconds_on_image ?? 0) / 100 : 1;
-  const name = unitName() + (settings.scale === "fixed" ? ", the same scale everywhere" : "");
+  const name = unitName() + (settings.scale === "fixed" ? ", same scale everywhere" : "");
   legend("legend", read.length > 0 && settings.heat && top * factor > 0, (canvas) => {
     drawBar(canvas, tables[settings.colours], top * factor, name, (share) => share);
   });
