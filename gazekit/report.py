@@ -60,7 +60,8 @@ def write_report(
     ----------
     cache : PriorCache
     out : path
-        The page, ``NAME.html``; further pages are ``NAME-2.html`` and so on beside it. What is there is replaced.
+        The page, ``NAME.html``; further pages are ``NAME-2.html`` and so on beside it. What is there is replaced;
+        pages beyond the new last one, of a longer report before it, stay.
     rows : sequence of int, optional
         Rows to show, see `gazekit.render.choose_rows`; default all.
     readings_a_page : int
