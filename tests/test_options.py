@@ -195,7 +195,7 @@ def test_any_plain_vision_transformer_trains_and_is_read_at_every_scale(encoder:
 # ---------------------------------------------------------------------------------------------- VP-MIM
 
 
-@pytest.mark.parametrize("name", ["vp_mim", "vp_mim_joint"])
+@pytest.mark.parametrize("name", ["vp_mim", "paper/vp_mim"])
 def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
     config = tiny_config(name, "data.input_size=96")
     model, samples = build_model(config), batch([True, True, False])
@@ -231,6 +231,6 @@ def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
         if model.gaze_head is not None and has_gaze[b]:
             visible = step.selection.ids_keep_BK[b]
             prior, logits = h[visible] / h[visible].sum(), step.outputs.gaze_logits_BK[b].double()
-            total -= 0.1 * (prior * (logits - logits.logsumexp(0))).sum().item() / 3
+            total -= config.loss.gaze_prediction * (prior * (logits - logits.logsumexp(0))).sum().item() / 3
     got = training_losses(model, samples, config, progress=0.2, epoch=0)
     assert got["loss"].item() == pytest.approx(total, rel=1e-5)
