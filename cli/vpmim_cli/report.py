@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gazekit_cli.console import summary
+from gazekit_cli.console import progress, summary
 
 
 def report(
@@ -66,15 +66,17 @@ def report(
                 f"{run} is an ablation, whose page takes none of --cache, --eval, --compare and --note; "
                 "name one of its runs"
             )
-        done = write_ablation_report(run, out, title=title)
+        with progress("drawing the page and the reports of the runs"):
+            done = write_ablation_report(run, out, title=title)
     else:
-        done = write_report(
-            run,
-            out,
-            cache=cache,
-            evaluations=evaluations or [],
-            compare=compare or [],
-            notes=notes or [],
-            title=title,
-        )
+        with progress("drawing the report"):
+            done = write_report(
+                run,
+                out,
+                cache=cache,
+                evaluations=evaluations or [],
+                compare=compare or [],
+                notes=notes or [],
+                title=title,
+            )
     summary(done | {"sections": len(done["sections"])}, as_json=as_json, title="report")
