@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vpmim.ablation_grid import Arm
-from vpmim.config import Config, dump_toml, load_config
+from vpmim.ablation_grid import cell_folder
+from vpmim.config import dump_toml, load_config
 
 EVIL = '"><script>alert(1)</script><img src=//evil.example/x onerror=alert(1)>'
 
@@ -114,7 +114,7 @@ def write_ablation(path: Path, arms: dict[str, tuple[str, ...]], *, seeds=(0, 1)
     rows = []
     for place, (name, overrides) in enumerate(arms.items()):
         for seed in seeds:
-            cell = path / Arm(name, Config()).slug / f"seed_{seed}"
+            cell = cell_folder(path, name, seed)
             write_run(cell / "run", overrides=[*overrides, f"seed={seed}"], **environment)
             write_evaluation(cell / "eval", auc=0.7 + 0.02 * place, seed=seed)
         first = place == 0

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from vpmim.ablation_grid import Grid
+from vpmim.ablation_grid import EVAL, RUN, Grid, cell_folder
 from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import ENCODER, linear_eval
 from vpmim.finetune import RECIPE
-from vpmim.report_ablation import EVAL, RUN, SHARED_SEEDS, TABLE, write_ablation_report
+from vpmim.report_ablation import SHARED_SEEDS, TABLE, write_ablation_report
 from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
@@ -136,7 +136,7 @@ def plan(grid: Grid, out: Path, data: Mapping[str, Sequence[str | Path]]) -> lis
         Cell(
             arm=arm.name,
             config=arm.seeded(seed),
-            folder=out / arm.slug / f"seed_{seed}",
+            folder=cell_folder(out, arm.name, seed),
             data=tuple(map(Path, data[arm.data])),
         )
         for seed in grid.seeds

@@ -35,6 +35,10 @@ from vpmim.setting_checks import require, toml_value
 
 FOLDER = "ablations"
 
+RUN, EVAL = "run", "eval"
+"""Folders of a run and of its evaluation, in the folder of an arm with a seed."""
+SEED = "seed_"
+
 
 @dataclass(frozen=True, kw_only=True)
 class _File:
@@ -64,7 +68,7 @@ class Arm:
     @property
     def slug(self) -> str:
         """The name as a folder's."""
-        return re.sub(r"[^A-Za-z0-9]+", "_", self.name).strip("_").lower()
+        return slug(self.name)
 
     def seeded(self, seed: int) -> Config:
         """The configuration of one run."""
@@ -85,6 +89,16 @@ class Grid:
     name: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
+
+
+def slug(arm: str) -> str:
+    """The name of an arm as a folder's."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", arm).strip("_").lower()
+
+
+def cell_folder(folder: Path, arm: str, seed: int) -> Path:
+    """Where an ablation in `folder` keeps an arm with a seed: `RUN` and `EVAL` are in it."""
+    return folder / slug(arm) / f"{SEED}{seed}"
 
 
 def load_grid(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Grid:

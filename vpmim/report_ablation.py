@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vpmim.ablation_grid import Arm
+from vpmim.ablation_grid import EVAL, RUN, SEED, slug
 from vpmim.charts import COLOURS, Dot, intervals
 from vpmim.checkpoint import write_file
-from vpmim.config import Config
 from vpmim.markup import Html, address, callout, join, table, tag
 from vpmim.report import REPORT, document, size_caution, write_report
 from vpmim.report_comparison import MAX_RUNS, comparison_charts, differing_settings
@@ -24,8 +23,6 @@ from vpmim.run_folder import CONFIG, METRICS
 from vpmim.run_record import RunRecord, read_run
 
 TABLE = "table.json"
-RUN, EVAL = "run", "eval"
-"""Folders of a run and of its evaluation, in that of an arm and a seed."""
 SHARED_SEEDS = (
     "An arm with fewer seeds than the first is compared with it over the seeds that both have, so its difference need "
     "not be that of the two mean AUCs in the table."
@@ -125,12 +122,12 @@ def _is_row(row: Any) -> bool:
 
 def _arm_runs(folder: Path, arm: str, page: Path) -> list[_Trained]:
     """The runs of an arm in the order of their seeds, each with its report."""
-    found = sorted((folder / Arm(arm, Config()).slug).glob("seed_*"), key=lambda path: (len(path.name), path.name))
+    found = sorted((folder / slug(arm)).glob(f"{SEED}*"), key=lambda path: (len(path.name), path.name))
     return [_trained(cell, arm, page) for cell in found]
 
 
 def _trained(cell: Path, arm: str, page: Path) -> _Trained:
-    seed = cell.name.removeprefix("seed_")
+    seed = cell.name.removeprefix(SEED)
     report = cell / RUN / REPORT
     results = _read_evaluation(cell / EVAL)
     try:

@@ -31,7 +31,7 @@ from make_data import KERMANY, NIH
 from matplotlib import pyplot as plt
 
 from vpmim.ablate import ablate, render
-from vpmim.ablation_grid import Grid, load_grid
+from vpmim.ablation_grid import RUN, Grid, cell_folder, load_grid
 from vpmim.checkpoint import write_file
 from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
@@ -111,7 +111,7 @@ def main() -> None:
 
 def runs_of(grid: Grid, folder: Path) -> dict[str, list[Path]]:
     """Arm -> its runs, one a seed."""
-    return {arm.name: [folder / arm.slug / f"seed_{seed}" / "run" for seed in grid.seeds] for arm in grid.arms}
+    return {arm.name: [cell_folder(folder, arm.name, seed) / RUN for seed in grid.seeds] for arm in grid.arms}
 
 
 def _one_each(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -120,7 +120,7 @@ def _one_each(kinds: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
 
 def results_folder(weights: Path, part: str, kind: str, fraction: float) -> Path:
     """Where the probe of an encoder is kept: beside the RUN, or in the folder of the weights."""
-    beside = weights.parent if weights.name == "run" else weights
+    beside = weights.parent if weights.name == RUN else weights
     return beside / "probes" / f"{part}_{kind}_{fraction:g}"
 
 

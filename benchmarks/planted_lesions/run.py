@@ -30,7 +30,7 @@ from supervised import supervised_auc
 
 from gazekit.cache import open_cache
 from vpmim.ablate import ablate, render
-from vpmim.ablation_grid import Grid, load_grid
+from vpmim.ablation_grid import RUN, Grid, cell_folder, load_grid
 from vpmim.checkpoint import write_file
 from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
@@ -104,7 +104,7 @@ def scale(size: Sequence[str], methods: Grid, out: Path, run: Any, *, device: st
     images = {share: len(open_cache(out / "caches" / name)) for share, name in SIZES.items()}
     grid = scaling_grid(size, methods.seeds, (NONE, MEASURED), images)
     run(grid)
-    encoder = out / "runs" / grid.arms[0].slug / f"seed_{grid.seeds[0]}" / "run"
+    encoder = cell_folder(out / "runs", grid.arms[0].name, grid.seeds[0]) / RUN
     predict(out / "caches", encoder, out / "gaze_models", device=device, say=print)
     whole = next(arm for arm in methods.arms if arm.name == FULL)
     grid = scaling_grid(size, methods.seeds, (NONE, MEASURED, PREDICTED), images)
