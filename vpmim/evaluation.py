@@ -27,7 +27,7 @@ from vpmim.audit import (
 from vpmim.datasets import LabelledImages, read_dataset
 from vpmim.export import load_encoder
 from vpmim.features import Preprocessing, preprocessing, versions, weights_fingerprint
-from vpmim.image_source import Convert, ImageSource, open_images, tables_folder
+from vpmim.image_source import Convert, ImageFiles, ImageSource, dicom_files, open_images, tables_folder
 from vpmim.process import usable_device
 from vpmim.results import SystemScores, TestScores, measured, write_results
 from vpmim.subgroups import subgroup_figures
@@ -129,6 +129,7 @@ class Opened:
     place : where it runs
     labelled : LabelledImages
     images : where their pixels come from
+    absent : places of those that are not there, which is allowed then
     encoder : Encoder
     prepared : how images are prepared for it
     pretrained : ids it was pre-trained on, where given
@@ -140,6 +141,7 @@ class Opened:
     place: torch.device
     labelled: LabelledImages
     images: ImageSource
+    absent: Sequence[int]
     encoder: Encoder
     prepared: Preprocessing
     pretrained: frozenset[str] | None
@@ -150,8 +152,16 @@ class Opened:
         return self.labelled.without([row for row, _ in failures])
 
 
-def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
+def open_task(source: Path, task: Task, out: Path, *, device: str, convert: bool = True) -> Opened:
     """Open data, encoder and device, and find what is wrong before anything is computed.
+
+    Parameters
+    ----------
+    source : a RUN or weights; see `vpmim.export.load_encoder`
+    task : Task
+    out : folder of the results
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
+    convert : make a cache of DICOM images, as `task` says how; else they stay files, which nothing here can read
 
     Raises
     ------
@@ -161,14 +171,17 @@ def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
     PermissionError
         `out` cannot be written.
     """
-    check_writable(out)
+    _check_writable(out)
     place = usable_device(device)
     labelled = task.read()
     pretrained = None if task.pretrain_ids is None else read_ids(Path(task.pretrain_ids))
     encoder = load_encoder(source)
     prepared = preprocessing(source, encoder)
-    images, prepared = open_images(labelled.ids, labelled.paths, task.data, prepared, convert=task.convert)
-    refuse_absent(labelled.ids, images.absent(), task.allow_missing)
+    images: ImageSource = ImageFiles(tuple(labelled.paths))
+    if convert or not dicom_files(labelled.paths, task.data):
+        images, prepared = open_images(labelled.ids, labelled.paths, task.data, prepared, convert=task.convert)
+    absent = images.absent()
+    refuse_absent(labelled.ids, absent, task.allow_missing)
     return Opened(
         task=task,
         source=source,
@@ -176,6 +189,7 @@ def open_task(source: Path, task: Task, out: Path, *, device: str) -> Opened:
         place=place,
         labelled=labelled,
         images=images,
+        absent=absent,
         encoder=encoder,
         prepared=prepared,
         pretrained=pretrained,
@@ -235,7 +249,7 @@ def finish(
     return write_results(opened.out, record, per_image)
 
 
-def check_writable(out: Path) -> None:
+def _check_writable(out: Path) -> None:
     """Results can be written to a folder, there or not; `EvaluationError` or `PermissionError` where they cannot."""
     if out.exists() and not out.is_dir():
         raise EvaluationError(f"{out} is a file; name a folder for the results")

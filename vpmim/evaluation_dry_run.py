@@ -8,15 +8,14 @@ from pathlib import Path
 
 import torch
 
-from vpmim.audit import read_ids, refuse_absent
 from vpmim.encoder import Encoder
 from vpmim.evaluate import check_options
-from vpmim.evaluation import Task, check_writable
+from vpmim.evaluation import Task, open_task
 from vpmim.export import load_encoder
 from vpmim.feature_file import PATCHES, check_suffix, named_images, patch_features
-from vpmim.features import encoder_features, preprocessing
+from vpmim.features import encoder_features
 from vpmim.finetune import check_folder, probe_recipe, task_record
-from vpmim.image_source import DICOM_SUFFIXES, CachedImages, ImageFiles, ImageSource, is_cache, open_images
+from vpmim.image_source import CachedImages, ImageSource, dicom_files
 from vpmim.predict import check_table_name, load_predictor
 from vpmim.process import usable_device
 from vpmim.recipe import Recipe
@@ -78,21 +77,10 @@ def forecast_evaluation(
     EvaluationError, ConfigError, DatasetError, ImagesError, WeightsError, EncoderError, PermissionError
         What the evaluation itself would refuse.
     """
-    source, out = Path(source), Path(out)
-    check_writable(out)
-    place = usable_device(device)
-    labelled = task.read()
-    if task.pretrain_ids is not None:
-        read_ids(Path(task.pretrain_ids))
-    encoder = load_encoder(source)
-    prepared = preprocessing(source, encoder)
-    files = ImageFiles(tuple(labelled.paths))
-    dicom = [] if is_cache(task.data) else [p for p in labelled.paths if p.suffix.lower() in DICOM_SUFFIXES]
-    images = files if dicom else open_images(labelled.ids, labelled.paths, task.data, prepared, convert=None)[0]
-    missing = images.absent()
-    refuse_absent(labelled.ids, missing, task.allow_missing)
+    opened = open_task(Path(source), task, Path(out), device=device, convert=False)
+    labelled, encoder = opened.labelled, opened.encoder
     if recipe is not None:
-        check_folder(out, recipe, task_record(encoder, labelled, task, name), resume=resume)
+        check_folder(opened.out, recipe, task_record(encoder, labelled, task, name), resume=resume)
     tests = labelled.rows("test")
     return EvaluationForecast(
         dataset=labelled.dataset,
@@ -102,13 +90,13 @@ def forecast_evaluation(
         test=len(tests),
         test_patients=len({labelled.patients[row] for row in tests}),
         classes=len(labelled.classes),
-        missing=len(missing),
-        dicom_to_convert=sum(path.is_file() for path in dicom),
+        missing=len(opened.absent),
+        dicom_to_convert=sum(path.is_file() for path in dicom_files(labelled.paths, task.data)),
         encoder=encoder.spec.architecture,
         input_size=encoder.spec.input_size,
-        device=str(place),
+        device=str(opened.place),
         epochs=0 if recipe is None else recipe.epochs * len(recipe.seeds),
-        out=str(out),
+        out=str(opened.out),
     )
 
 

@@ -151,7 +151,7 @@ def open_images(
     if is_cache(data):
         images = cached_images(data, ids)
         return images, replace(prepared, stored_size=images.cache.image_size)
-    dicom = [path for path in paths if path.suffix.lower() in DICOM_SUFFIXES]
+    dicom = dicom_files(paths, data)
     if not dicom:
         return ImageFiles(tuple(paths)), prepared
     if convert is None:
@@ -162,6 +162,11 @@ def open_images(
         )
     cache = convert(dict(zip(ids, paths, strict=True)), prepared.stored_size)
     return cached_images(cache, ids), prepared
+
+
+def dicom_files(paths: Sequence[Path], data: Path) -> list[Path]:
+    """Those images of a data set that are DICOM, and must be made a cache first; none where `data` is a cache."""
+    return [] if is_cache(data) else [path for path in paths if path.suffix.lower() in DICOM_SUFFIXES]
 
 
 def is_cache(path: Path) -> bool:

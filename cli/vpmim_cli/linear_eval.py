@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -117,55 +117,40 @@ def linear_eval(
     from vpmim.evaluation import Task
     from vpmim.evaluation_dry_run import forecast_linear_eval
 
+    about: dict[str, Any] = {
+        "data": data,
+        "dataset": dataset,
+        "labels": labels,
+        "split": split,
+        "split_file": split_file,
+        "uncertain": uncertain,
+        "fraction": fraction,
+        "allow_missing": allow_missing,
+        "pretrain_ids": pretrain_ids,
+    }
+    how: dict[str, Any] = {
+        "protocol": protocol,
+        "features": features,
+        "seeds": seeds,
+        "controls": controls,
+        "resume": resume,
+        "device": device,
+    }
     if dry_run:
-        task = Task(
-            data=data,
-            dataset=dataset,
-            labels=labels,
-            split=split,
-            split_file=split_file,
-            uncertain=uncertain,
-            fraction=fraction,
-            allow_missing=allow_missing,
-            pretrain_ids=pretrain_ids,
-        )
-        forecast = forecast_linear_eval(
-            source,
-            task,
-            out,
-            protocol=protocol,
-            features=features,
-            seeds=seeds,
-            controls=controls,
-            resume=resume,
-            device=device,
-        )
+        forecast = forecast_linear_eval(source, Task(**about), out, **how)
         summary(asdict(forecast), as_json=as_json, title="linear-eval, not run")
         return
     after = "fitting and scoring" if protocol == "cached" else ""
     with in_turn(("encoding", "images", after), ("training", "epochs", "scoring")) as (encoded, trained):
         results = evaluate(
             source,
-            data=data,
             out=out,
-            labels=labels,
-            dataset=dataset,
-            split=split,
-            split_file=split_file,
-            uncertain=uncertain,
             convert=partial(convert_dicom, cache=cache or out / "images"),
-            protocol=protocol,
-            features=features,
-            fraction=fraction,
-            seeds=seeds,
-            controls=controls,
-            allow_missing=allow_missing,
-            pretrain_ids=pretrain_ids,
             feature_cache=feature_cache,
-            resume=resume,
-            device=device,
             say=note,
             progress=encoded,
             on_epoch=trained,
+            **about,
+            **how,
         )
     show_results(results, out, title="linear evaluation", as_json=as_json)
