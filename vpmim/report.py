@@ -159,7 +159,7 @@ def _together(run: RunRecord, folders: Sequence[Path]) -> list[RunRecord]:
 
 
 def _header(run: RunRecord, cache: PriorCache | None, evaluations: Sequence[Evaluation], notes: Sequence[str]) -> Html:
-    config, planned = run.config, run.planned
+    config = run.config
     method = {
         "regions": f"gaze-controlled masking (relevant patches hidden at {config.mask.kappa:g})",
         "random": "random masking",
@@ -171,15 +171,11 @@ def _header(run: RunRecord, cache: PriorCache | None, evaluations: Sequence[Eval
         f"{len(config.decoder.scales)} scale{'s' if len(config.decoder.scales) > 1 else ''}, "
         f"prior: {config.prior.source}."
     )
-    speed = run.throughput
     tiles = [
         (f"{run.images():,}", f"images, {run.images('with_gaze'):,} with gaze"),
-        (f"{run.done:,}" + (f" of {planned:,}" if planned else ""), f"steps of {config.train.batch_size} images"),
-        (rounded(run.metrics[-1].get("loss")) if run.metrics else "none", "loss at the last logged step"),
-        (
-            "none" if speed is None else f"{speed:,.0f}",
-            f"images a second on {run.environment.get('device', 'an unknown device')}",
-        ),
+        (run.steps_in_words, f"steps of {config.train.batch_size} images"),
+        (rounded(run.last_loss), "loss at the last logged step"),
+        (run.speed_in_words, f"images a second on {run.environment.get('device', 'an unknown device')}"),
     ]
     tiles += [(rounded(one.auc["value"]), _auc_words(one)) for one in evaluations]
     return join(

@@ -299,15 +299,15 @@ def _runs_section(arms: Mapping[str, Sequence[_Trained]], page: Path) -> Html:
     rows = []
     for arm, runs in arms.items():
         for one in runs:
-            run, speed = one.run, None if one.run is None else one.run.throughput
+            run = one.run
             auc = None if one.results is None else _auc(one.results)
             rows.append(
                 [
                     join(arm, ", ", _link(one, page)),
-                    "" if run is None else f"{run.done:,}" + (f" of {run.planned:,}" if run.planned else ""),
-                    "" if run is None else f"{run.images():,}, {run.images('with_gaze'):,} with gaze",
-                    rounded(run.metrics[-1].get("loss")) if run is not None and run.metrics else "none",
-                    "none" if speed is None else f"{speed:,.0f}",
+                    "" if run is None else run.steps_in_words,
+                    "" if run is None else run.images_in_words,
+                    "none" if run is None else rounded(run.last_loss),
+                    "none" if run is None else run.speed_in_words,
                     "not evaluated" if auc is None else with_interval(auc),
                     one.trouble or ("" if run is None else str(run.environment.get("device", "not recorded"))),
                 ]

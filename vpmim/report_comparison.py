@@ -81,15 +81,14 @@ def differing_settings(runs: Sequence[RunRecord]) -> Html:
 def _overview(runs: Sequence[RunRecord]) -> Html:
     rows = []
     for place, run in enumerate(runs):
-        speed = run.throughput
         rows.append(
             [
                 join(key(f"c{place % COLOURS + 1} d{place // COLOURS}"), run.name),
-                f"{run.done:,}" + (f" of {run.planned:,}" if run.planned else ""),
-                f"{run.images():,}, {run.images('with_gaze'):,} with gaze",
+                run.steps_in_words,
+                run.images_in_words,
                 str(run.config.seed),
-                rounded(run.metrics[-1].get("loss")) if run.metrics else "none",
-                "none" if speed is None else f"{speed:,.0f}",
+                rounded(run.last_loss),
+                run.speed_in_words,
                 str(run.environment.get("device", "not recorded")),
             ]
         )

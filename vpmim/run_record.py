@@ -64,6 +64,26 @@ class RunRecord:
         speeds = [step["images_per_s"] for step in self.metrics if isinstance(step.get("images_per_s"), int | float)]
         return float(np.median(speeds[len(speeds) // 10 :])) if speeds else None
 
+    @property
+    def last_loss(self) -> float | None:
+        """Of the last logged step."""
+        return self.metrics[-1].get("loss") if self.metrics else None
+
+    @property
+    def steps_in_words(self) -> str:
+        """``40 of 8,000``."""
+        return f"{self.done:,}" + (f" of {self.planned:,}" if self.planned else "")
+
+    @property
+    def images_in_words(self) -> str:
+        """``2,616, 2,000 with gaze``."""
+        return f"{self.images():,}, {self.images('with_gaze'):,} with gaze"
+
+    @property
+    def speed_in_words(self) -> str:
+        """Images a second, or ``none``."""
+        return "none" if self.throughput is None else f"{self.throughput:,.0f}"
+
     def images(self, kind: str = "images") -> int:
         """Images of its data: all (``images``), those ``with_gaze``, or those with ``predicted`` gaze."""
         return sum(part.get(kind, 0) for part in self.environment.get("data") or [])
