@@ -169,7 +169,7 @@ def test_a_condition_that_is_none_is_refused_and_is_no_ordinary_reader(tmp_path)
 
 def test_a_benchmark_that_is_stopped_says_so_and_makes_no_table(tmp_path, monkeypatch):
     run = benchmark_module("planted_lesions", "run")
-    monkeypatch.setattr(run.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(run, "make_data", lambda *_, **__: None)
     monkeypatch.setattr(run, "difficulty", lambda *_, **__: [])
     monkeypatch.setattr(run, "ablate", lambda *_, **__: AblationSummary(0, 0, [], True))
     monkeypatch.setattr(sys, "argv", ["run.py", "index.csv", str(tmp_path / "out")])

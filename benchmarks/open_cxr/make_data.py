@@ -14,7 +14,6 @@ No patient is in two parts.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
@@ -22,15 +21,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from gazekit.build import build_heatmaps
 from gazekit.sources.images import list_images
 from vpmim.checkpoint import write_file
 from vpmim.datasets.labelled import OWN_SHARES, split_patients
-from vpmim.images import stored_size
 
-INPUT = 64
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/, for evidence.py
+from evidence import CACHE, data_options, read_index
+
 FOLDS = 5
 KERMANY = "kermany"
 SOURCES = (KERMANY, "nih")
@@ -40,19 +38,11 @@ NIH = tuple(f"nih_{fold}" for fold in range(FOLDS))
 
 def main() -> None:
     """Write what is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--limit", type=int, default=None, help="only so many images, evenly from the index")
+    parser = data_options(__doc__)
     parser.add_argument("--workers", type=int, default=None)
     arguments = parser.parse_args()
-    with arguments.index.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if arguments.limit is not None:
-        rows = [rows[k] for k in np.linspace(0, len(rows) - 1, arguments.limit).round().astype(int)]
+    rows, root = read_index(arguments.index, arguments.limit)
     check_rows(rows, arguments.index)
-    above = arguments.index.parent.parent
-    root = arguments.index.parent if (arguments.index.parent / rows[0]["path"]).exists() else above
     for source in SOURCES:
         own = [row for row in rows if row["source"] == source]
         patients = [row["patient"] for row in own]
@@ -65,11 +55,8 @@ def main() -> None:
         list_images({image_id(row["path"]): row["path"] for row in rows}),
         root,
         arguments.out / "cache",
-        image_size=stored_size(INPUT),
-        grid=(8, 8),
-        heatmap_size=0,
-        keep_no_gaze=True,
         workers=arguments.workers,
+        **CACHE,
     )
     print(f"{summary.images} images in {summary.seconds:.0f} s, {len(summary.failures)} could not be read")
 

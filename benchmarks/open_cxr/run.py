@@ -14,75 +14,63 @@ Raw pixels go far on both tasks: only what is above them counts.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
 import json
-import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from make_data import KERMANY, NIH
-from matplotlib import pyplot as plt
 
 from vpmim.ablate import ablate, render
 from vpmim.ablation_grid import RUN, Grid, cell_folder, load_grid
 from vpmim.checkpoint import write_file
-from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
-from vpmim.export import write_encoder
-from vpmim.features import random_encoder
 from vpmim.probe import ProbeError
 from vpmim.results import read_results
 from vpmim.statistics import bootstrap, bootstrap_p, draw_patients, interval, roc_auc
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/, for evidence.py
+from evidence import (
+    HELD_FIXED,
+    INTERRUPTED,
+    ORANGE,
+    intervals_figure,
+    make_data,
+    overrides,
+    random_weights,
+    run_options,
+)
 
 HERE = Path(__file__).resolve().parent
 KINDS = ("cls", "mean", "both")
 TASKS = {"Kermany": (KERMANY,), "NIH": NIH}
 PIXELS, RANDOM, ENCODER = "raw pixels", "random encoder", "encoder"
 DRAWS = 1000
-INTERRUPTED = 3
-HELD_FIXED = "Intervals and p are over patients of the test parts; the seeds are held fixed."
-
-mpl.use("svg")
-mpl.rcParams |= {"svg.hashsalt": "vpmim", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+AXIS = "AUC for pneumonia, 95 %; dashed: raw pixels"
 
 
 def main() -> None:
     """Data, pre-training, probes, one page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--size", choices=("cpu", "gpu"), default="cpu", help="a file of benchmarks/sizes")
-    parser.add_argument("--limit", type=int, default=None, help="only so many images")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every arm")
-    parser.add_argument("--seeds", type=int, default=3, help="only so many of the grid's seeds")
+    parser = run_options(__doc__)
     parser.add_argument(
         "--methods", type=Path, default=HERE / "methods.toml", help="the arms, as vpmim ablate takes them"
     )
     parser.add_argument("--fractions", default="0.01,0.1,1", help="shares of the training labels, 1 among them")
-    parser.add_argument("--devices", default="auto", help="one process each; a device may be named several times")
     arguments = parser.parse_args()
     out, devices = arguments.out, arguments.devices.split(",")
-    limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
-    subprocess.run([sys.executable, HERE / "make_data.py", arguments.index, out, *limit], check=True)
-
-    size = tomllib.loads((HERE.parent / "sizes" / f"{arguments.size}.toml").read_text())["set"] + arguments.set
-    grid = load_grid(arguments.methods, size)
+    make_data(HERE, arguments)
+    grid = load_grid(arguments.methods, overrides(arguments))
     grid = dataclasses.replace(grid, seeds=grid.seeds[: arguments.seeds])
     first = {"dataset": "folder", "data": out / "cache", "labels": out / "labels" / KERMANY, "features": "mean"}
     if ablate(grid, {"": [out / "cache"]}, out / "runs", first, devices=devices, say=print).interrupted:
         sys.exit(INTERRUPTED)
 
     fractions = sorted({float(text) for text in arguments.fractions.split(",")} | {1.0}, reverse=True)
-    if not (out / "random" / "config.json").exists():
-        write_encoder(random_encoder(build_encoder(grid.arms[0].config).spec, 0), out / "random")
-    sources = {RANDOM: [out / "random"], **runs_of(grid, out / "runs")}
+    sources = {RANDOM: [random_weights(grid.arms[0].config, out / "random")], **runs_of(grid, out / "runs")}
     page, everything = ["# Open chest X-rays"], {}
     for task, parts in TASKS.items():
         pooled: dict[str, dict[str, str]] = {}
@@ -100,7 +88,9 @@ def main() -> None:
                 continue
             rows = measure(sources, parts, pooled, fraction)
             everything[title] = rows
-            figure(rows, out / f"{task.lower()}_{fraction:g}.svg")
+            pixels, *others = rows
+            picture = out / f"{task.lower()}_{fraction:g}.svg"
+            intervals_figure(others[::-1], picture, label=AXIS, line=pixels["auc"], colour=ORANGE)
             page += ["", f"## {title}", "", render(rows), HELD_FIXED]
         chosen = "; ".join(f"{name}: {', '.join(sorted(set(kinds.values())))}" for name, kinds in pooled.items())
         page += ["", f"Pooling, chosen on the validation images of each fold: {chosen}"]
@@ -220,21 +210,6 @@ def _row(name: str, auc_S: np.ndarray, drawn_R: Mapping[str, np.ndarray], *, aga
         row["difference"] = float(auc_S.mean() - against)
         row |= {"difference_low": around.low, "difference_high": around.high, "p": bootstrap_p(change_R)}
     return row
-
-
-def figure(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Each system's AUC with its interval, and raw pixels as a line."""
-    axes_rows = [row for row in rows if row["arm"] != PIXELS][::-1]
-    pixels = next(row["auc"] for row in rows if row["arm"] == PIXELS)
-    drawing, axes = plt.subplots(figsize=(6, 0.4 * len(axes_rows) + 0.9), layout="constrained")
-    for place, row in enumerate(axes_rows):
-        axes.plot([100 * row["low"], 100 * row["high"]], [place, place], color="#0072b2", linewidth=2)
-        axes.plot([100 * row["auc"]], [place], "o", color="#0072b2")
-    axes.axvline(100 * pixels, color="#d55e00", linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(axes_rows)), [row["arm"] for row in axes_rows])
-    axes.set_xlabel("AUC for pneumonia, 95 %; dashed: raw pixels")
-    drawing.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
-    plt.close(drawing)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ Patients are split 70/10/20 by a hash of their ids. Only training patients are i
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,19 +26,17 @@ from scene import CONDITIONS, KINDS, Planted, readings, scene
 from gazekit.build import build_heatmaps
 from vpmim.checkpoint import write_file
 from vpmim.datasets.labelled import OWN_SHARES, split_patients
-from vpmim.images import stored_size
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/, for evidence.py
+from evidence import CACHE, data_options, read_index
 
 SIDE = 256
-"""Longer side of the images as written; the caches store them for an input of 64 pixels."""
-INPUT = 64
+"""Longer side of the images as written; the caches store them smaller."""
 
 
 def main() -> None:
     """Write everything that is not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--limit", type=int, default=None, help="only so many images, evenly from the index")
+    parser = data_options(__doc__)
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
@@ -55,29 +53,20 @@ def main() -> None:
             readings(train, truth, arguments.out / "labelled", condition, arguments.seed),
             arguments.out / "labelled",
             arguments.out / "caches" / condition,
-            image_size=stored_size(INPUT),
-            grid=(8, 8),
-            heatmap_size=0,
-            keep_no_gaze=True,
             workers=arguments.workers,
+            **CACHE,
         )
         print(f"{condition}: {summary.images} images, {summary.readings} with gaze, {summary.seconds:.0f} s")
 
 
 def plant(index: Path, out: Path, *, limit: int | None, seed: int) -> tuple[list[tuple[str, str]], dict[str, Planted]]:
     """Write the images; (image id, patient id) of each, and what was planted."""
-    with index.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if limit is not None:
-        rows = [rows[k] for k in np.linspace(0, len(rows) - 1, limit).round().astype(int)]
+    rows, root = read_index(index, limit)
     out.mkdir(parents=True, exist_ok=True)
     images, truth = [], {}
     for number, row in enumerate(rows):
-        source = next(
-            folder / row["path"] for folder in (index.parent, index.parent.parent) if (folder / row["path"]).exists()
-        )
         image_id = f"99{number:05d}"
-        with Image.open(source) as opened:
+        with Image.open(root / row["path"]) as opened:
             grey = opened.convert("L")
             ratio = SIDE / max(grey.size)
             grey = grey.resize(

@@ -12,18 +12,13 @@ mechanism behaves when a prior is right, and not what radiologists' gaze is wort
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from figures import arms_figure, scaling_figure
-from make_data import INPUT
 from scaling import MEASURED, NONE, PREDICTED, SIZES, predict, predicted_cache, scaling_grid
 from scene import CONDITIONS, KINDS
 from supervised import supervised_auc
@@ -32,46 +27,46 @@ from gazekit.cache import open_cache
 from vpmim.ablate import ablate, render
 from vpmim.ablation_grid import RUN, Grid, cell_folder, load_grid
 from vpmim.checkpoint import write_file
-from vpmim.encoder import build_encoder
 from vpmim.evaluate import linear_eval
-from vpmim.export import write_encoder
-from vpmim.features import random_encoder
 from vpmim.report_ablation import write_ablation_report
 from vpmim.results import read_results
 from vpmim.settings import Config
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/, for evidence.py
+from evidence import (
+    GREY,
+    HELD_FIXED,
+    INPUT,
+    INTERRUPTED,
+    intervals_figure,
+    make_data,
+    overrides,
+    random_weights,
+    run_options,
+)
+from figures import scaling_figure
+
 HERE = Path(__file__).resolve().parent
 GRIDS = ("methods", "priors", "head", "parts", "readers")
 SCALING = "scaling"
-INTERRUPTED = 3
-HELD_FIXED = "Intervals and p are over patients of the test part; the seeds are held fixed."
 FULL = "VP-MIM with the gaze head"
+AXIS = "AUC of a linear probe, 95 %; simulated gaze"
 
 
 def main() -> None:
     """Data, difficulty, every table, one page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("index", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--size", choices=("cpu", "gpu"), default="cpu", help="a file of benchmarks/sizes")
-    parser.add_argument("--limit", type=int, default=None, help="only so many images")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for every arm")
-    parser.add_argument("--seeds", type=int, default=3, help="only so many of the grids' seeds")
+    parser = run_options(__doc__)
     parser.add_argument("--grids", default=",".join((*GRIDS, SCALING)))
-    parser.add_argument("--devices", default="auto", help="one process each; a device may be named several times")
     parser.add_argument("--supervised-epochs", type=int, default=12)
     arguments = parser.parse_args()
     out, devices, names = arguments.out, arguments.devices.split(","), arguments.grids.split(",")
-    size = tomllib.loads((HERE.parent / "sizes" / f"{arguments.size}.toml").read_text())["set"] + arguments.set
+    size = overrides(arguments)
     grids = {name: load_grid(HERE / f"{name}.toml", size) for name in GRIDS}
     if unknown := set(names) - {*GRIDS, SCALING}:
         parser.error(f"--grids: expected some of {', '.join((*GRIDS, SCALING))}, got {', '.join(sorted(unknown))}")
     needed = {arm.data or "gaze" for name in names if name != SCALING for arm in grids[name].arms}
     needed |= {"gaze", *SIZES.values()} if SCALING in names else set()
-    conditions = [name for name in CONDITIONS if name in needed]
-    limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
-    make = [sys.executable, HERE / "make_data.py", arguments.index, out, "--conditions", ",".join(conditions), *limit]
-    subprocess.run(make, check=True)
+    make_data(HERE, arguments, "--conditions", ",".join(name for name in CONDITIONS if name in needed))
     page = ["# Planted lesions", "", "## Difficulty", ""]
     page += difficulty(out, grids["methods"].arms[0].config, arguments.supervised_epochs, device=devices[0])
 
@@ -91,7 +86,8 @@ def main() -> None:
             scaling_figure(rows, out / "scaling.svg")
         else:
             rows = run(grids[name])
-            arms_figure(rows, out / f"{name}.svg")
+            best_on_top = sorted(rows, key=lambda row: row["auc"])
+            intervals_figure(best_on_top, out / f"{name}.svg", label=AXIS, line=0.5, colour=GREY)
         write_file(out / f"{name}.json", json.dumps(rows, indent=1) + "\n")
         write_ablation_report(out / "runs", out / f"{name}.html", title=f"Planted lesions: {name}")
         page += ["", f"## {name.capitalize()}", "", render(rows), f"[The runs]({name}.html). {HELD_FIXED}"]
@@ -113,9 +109,8 @@ def scale(size: Sequence[str], methods: Grid, out: Path, run: Any, *, device: st
 
 def difficulty(out: Path, config: Config, epochs: int, *, device: str) -> list[str]:
     """How hard it is: raw pixels and random encoders (should be low), and a supervised network (should be able)."""
-    weights, controls, supervised = out / "random", out / "controls", out / "supervised.json"
-    if not (weights / "config.json").exists():
-        write_encoder(random_encoder(build_encoder(config).spec, 0), weights)
+    controls, supervised = out / "controls", out / "supervised.json"
+    weights = random_weights(config, out / "random")
     if not (controls / "results.json").exists():
         linear_eval(weights, data=out / "labelled", out=controls, features="mean", controls=True, device=device)
     if not supervised.exists():
