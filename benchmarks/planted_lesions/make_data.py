@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scene import CONDITIONS, KINDS, Planted, readings, scene
+from scene import CONDITIONS, KINDS, Planted, draw_scene, paint, readings
 
 from gazekit.build import build_heatmaps
 from vpmim.checkpoint import write_file
@@ -60,23 +60,26 @@ def main() -> None:
 
 
 def plant(index: Path, out: Path, *, limit: int | None, seed: int) -> tuple[list[tuple[str, str]], dict[str, Planted]]:
-    """Write the images; (image id, patient id) of each, and what was planted."""
+    """Write the images that are not there; (image id, patient id) of each, and what is planted."""
     rows, root = read_index(index, limit)
     out.mkdir(parents=True, exist_ok=True)
     images, truth = [], {}
     for number, row in enumerate(rows):
         image_id = f"99{number:05d}"
-        with Image.open(root / row["path"]) as opened:
-            grey = opened.convert("L")
-            ratio = SIDE / max(grey.size)
-            grey = grey.resize(
-                (round(grey.width * ratio), round(grey.height * ratio)),
-                Image.Resampling.BOX if ratio < 1 else Image.Resampling.BILINEAR,
-            )
-            planted, truth[image_id] = scene(image_id, np.asarray(grey, np.float32) / 255, seed=seed)
-        if not (out / f"{image_id}.png").exists():
-            Image.fromarray(np.rint(planted * 255).astype(np.uint8)).save(out / f"{image_id}.png")
-        images.append((image_id, row["patient"]))
+        with Image.open(root / row["path"]) as opened:  # its size is known before it is decoded
+            ratio = SIDE / max(opened.size)
+            width, height = (round(side * ratio) for side in opened.size)
+            scene = draw_scene(image_id, (height, width), seed=seed)
+            truth[image_id] = scene.planted
+            images.append((image_id, row["patient"]))
+            if (out / f"{image_id}.png").exists():
+                continue
+            how = Image.Resampling.BOX if ratio < 1 else Image.Resampling.BILINEAR
+            grey = opened.convert("L").resize((width, height), how)
+        painted = paint(np.asarray(grey, np.float32) / 255, scene)
+        content = io.BytesIO()
+        Image.fromarray(np.rint(painted * 255).astype(np.uint8)).save(content, "PNG")
+        write_file(out / f"{image_id}.png", content.getvalue())  # whole or not at all: what is there is trusted
     return images, truth
 
 

@@ -72,28 +72,44 @@ class Planted:
     box: tuple[float, float, float, float] | None
 
 
-def scene(name: str, grey: NDArray[np.float32], *, seed: int = 0) -> tuple[NDArray[np.float32], Planted]:
-    """An image with its lesion, or without.
+@dataclass(frozen=True)
+class LesionShape:
+    """How a lesion is painted: pixels, radians, grey values."""
+
+    centre: tuple[float, float]
+    amplitude: float
+    sigma: float
+    tilt: float
+    form: float
+    """How far an opacity is stretched, or an edge bent; a nodule has neither."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a generator decided of an image: its tone, what is planted in it, and how that is painted."""
+
+    contrast: float
+    gamma: float
+    planted: Planted
+    lesion: LesionShape | None
+
+
+def draw_scene(name: str, shape: tuple[int, int], *, seed: int = 0) -> Scene:
+    """Decide an image's scene; no pixel is looked at.
 
     Parameters
     ----------
     name : of the image; with `seed` it decides everything
-    grey : (H, W) in [0, 1]
+    shape : (H, W)
     seed : int
-
-    Returns
-    -------
-    (H, W) float32 in [0, 1], Planted
     """
     rng = _generator("scene", name, seed)
-    grey = np.clip(0.5 + rng.uniform(0.75, 1.0) * (grey ** rng.uniform(0.8, 1.25) - 0.5), 0, 1).astype(np.float32)
+    contrast, gamma = rng.uniform(0.75, 1.0), rng.uniform(0.8, 1.25)
     if rng.random() < 0.5:
-        return grey, Planted(None, None)
+        return Scene(contrast, gamma, Planted(None, None), None)
     kind = KINDS[int(rng.integers(len(KINDS)))]
-    height, width = grey.shape
-    unit = max(height, width) / 64
-    anatomy = default_anatomy((height, width))
-    x0, y0, x1, y1 = anatomy.lung(("right", "left")[int(rng.integers(2))])
+    height, width = shape
+    x0, y0, x1, y1 = default_anatomy(shape).lung(("right", "left")[int(rng.integers(2))])
     radius, angle = 0.8 * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
     centre = (
         (x0 + x1) / 2 + radius * np.cos(angle) * (x1 - x0) / 2,
@@ -101,32 +117,56 @@ def scene(name: str, grey: NDArray[np.float32], *, seed: int = 0) -> tuple[NDArr
     )
     sign = 1.0 if rng.random() < 0.5 else -1.0
     amplitude = sign * rng.uniform(*AMPLITUDE)
-    sigma = unit * rng.uniform(*SIGMA)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    sigma = max(height, width) / 64 * rng.uniform(*SIGMA)
     tilt = rng.uniform(0, np.pi)
-    along = (x - centre[0]) * np.cos(tilt) + (y - centre[1]) * np.sin(tilt)
-    across = (y - centre[1]) * np.cos(tilt) - (x - centre[0]) * np.sin(tilt)
-    if kind == "nodule":
-        shape = np.exp(-0.5 * (along**2 + across**2) / sigma**2)
-        reach = 2 * sigma
-    elif kind == "opacity":
-        stretch = rng.uniform(1.4, 2.0)
-        shape = 0.8 * np.exp(-0.5 * ((along / (stretch * sigma)) ** 2 + (across / sigma) ** 2))
-        reach = 2 * stretch * sigma
-    else:
-        # a bent step with a thin line on it, which fades out along its length: the edge of a collapsed lung
-        bend = across - rng.uniform(-0.5, 0.5) * along**2 / (4 * sigma)
-        step = 0.5 * np.tanh(bend / (0.4 * unit)) * np.exp(-0.5 * (across / (1.5 * sigma)) ** 2)
-        shape = (step + np.exp(-0.5 * (bend / (0.6 * unit)) ** 2)) * np.exp(-0.5 * (along / (1.6 * sigma)) ** 2)
-        reach = 2.2 * sigma
-    planted = np.clip(grey + amplitude * shape, 0, 1).astype(np.float32)
+    form, reach = 1.0, 2 * sigma
+    if kind == "opacity":
+        form = rng.uniform(1.4, 2.0)
+        reach = 2 * form * sigma
+    elif kind == "edge":
+        form, reach = rng.uniform(-0.5, 0.5), 2.2 * sigma
     box = (
         max(0.0, centre[0] - reach),
         max(0.0, centre[1] - reach),
         min(width - 1.0, centre[0] + reach),
         min(height - 1.0, centre[1] + reach),
     )
-    return planted, Planted(kind, box)
+    return Scene(contrast, gamma, Planted(kind, box), LesionShape(centre, amplitude, sigma, tilt, form))
+
+
+def paint(grey: NDArray[np.float32], scene: Scene) -> NDArray[np.float32]:
+    """An image with its scene.
+
+    Parameters
+    ----------
+    grey : (H, W) in [0, 1], of the shape that the scene was drawn for
+    scene : Scene
+
+    Returns
+    -------
+    (H, W) float32 in [0, 1]
+    """
+    grey = np.clip(0.5 + scene.contrast * (grey**scene.gamma - 0.5), 0, 1).astype(np.float32)
+    lesion = scene.lesion
+    if lesion is None:
+        return grey
+    height, width = grey.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    right, down = x - lesion.centre[0], y - lesion.centre[1]
+    along = right * np.cos(lesion.tilt) + down * np.sin(lesion.tilt)
+    across = down * np.cos(lesion.tilt) - right * np.sin(lesion.tilt)
+    sigma = lesion.sigma
+    if scene.planted.kind == "nodule":
+        shape = np.exp(-0.5 * (along**2 + across**2) / sigma**2)
+    elif scene.planted.kind == "opacity":
+        shape = 0.8 * np.exp(-0.5 * ((along / (lesion.form * sigma)) ** 2 + (across / sigma) ** 2))
+    else:
+        # a bent step with a thin line on it, which fades out along its length: the edge of a collapsed lung
+        unit = max(height, width) / 64
+        bend = across - lesion.form * along**2 / (4 * sigma)
+        step = 0.5 * np.tanh(bend / (0.4 * unit)) * np.exp(-0.5 * (across / (1.5 * sigma)) ** 2)
+        shape = (step + np.exp(-0.5 * (bend / (0.6 * unit)) ** 2)) * np.exp(-0.5 * (along / (1.6 * sigma)) ** 2)
+    return np.clip(grey + lesion.amplitude * shape, 0, 1).astype(np.float32)
 
 
 def readings(

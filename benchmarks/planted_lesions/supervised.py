@@ -72,11 +72,10 @@ def supervised_auc(
                 optimiser.step()
                 schedule.step()
             network.eval()
-            scores = {name: _scores(network, image_NHW[rows[name]]) for name in ("val", "test")}
-            reached = roc_auc(label_NK[rows["val"], 0].cpu().numpy(), scores["val"][:, 0])
+            reached = roc_auc(label_NK[rows["val"], 0].cpu().numpy(), _scores(network, image_NHW[rows["val"]])[:, 0])
             say(f"supervised, epoch {epoch + 1} of {epochs}: validation AUC {reached:.3f}")
             if reached > best:
-                best, test_NK = reached, scores["test"]
+                best, test_NK = reached, _scores(network, image_NHW[rows["test"]])
     truth_NK = label_NK[rows["test"]].cpu().numpy()
     found = {}
     for column, name in enumerate(data.classes):
