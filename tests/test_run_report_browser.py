@@ -1,4 +1,4 @@
-"""The report of a run and the page of an ablation in headless Chromium; fixtures as of ``test_report_browser``."""
+"""The report of a run and the page of an ablation in headless Chromium; fixtures as of `browser_case`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import test_report_browser as browser
+from browser_case import LAPTOP, PHONE, check_accessible, chromium, press, screenshot, settle, visit
 from PIL import Image
 from run_case import EVIL, panel_arrays, write_ablation, write_evaluation, write_run
 from synthetic import write_cache
-from test_report_browser import AA, AA_LARGE, CONTRAST, LAPTOP, NAMELESS, PHONE, press, screenshot, settle
 
 from vpmim.report import write_report
 from vpmim.report_ablation import write_ablation_report
 
 pytestmark = pytest.mark.browser
-chromium, visit = browser.chromium, browser.visit
+__all__ = ["chromium", "visit"]  # fixtures
 
 STEPS = (0, 10, 20, 30, 40)
 SIDE = 5
@@ -85,12 +84,7 @@ def test_text_has_contrast_controls_have_names_and_nothing_overflows(visit, requ
     page = visit(request.getfixturevalue(name), size=size, scheme=scheme)
     for details in page.locator("details").all():
         details.evaluate("(e) => { e.open = true; }")
-    weak = [(text, ratio) for text, ratio, px in page.evaluate(CONTRAST) if ratio < (AA if px < 24 else AA_LARGE)]
-    assert weak == []
-    assert page.evaluate(NAMELESS) == []
-    ids = page.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
-    assert len(set(ids)) == len(ids)
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    check_accessible(page)
     levels = page.evaluate("() => [...document.querySelectorAll('h1, h2, h3, h4')].map((e) => +e.tagName[1])")
     assert levels[0] == 1
     assert max(np.diff(levels)) <= 1
