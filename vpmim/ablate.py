@@ -35,6 +35,9 @@ from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScore
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
 
+_MIRRORED = {"value": "value", "low": "high", "high": "low"}
+"""Where the ends of an interval go when its sign is turned."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -220,25 +223,52 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
 def _row(arm: str, results: dict[str, Any]) -> dict[str, Any]:
     """An arm's line of the table, from what `measured` says of it and of the baseline."""
     system = results["systems"][arm]
-    mean, spread = system["mean"]["auc"], system["repetitions"]
-    row = {
-        "arm": arm,
-        "seeds": len(spread["mean_auc"]),
-        "auc": mean["value"],
-        "low": mean["low"],
-        "high": mean["high"],
-        "sd_over_seeds": spread["standard_deviation"],
-        "difference": None,
-        "difference_low": None,
-        "difference_high": None,
-        "p": None,
-    }
-    if arm in results["differences"]:  # measured as the baseline minus the arm
-        difference = results["differences"][arm]["mean"]
-        auc = difference["auc"]
-        row |= {"difference": -auc["value"], "difference_low": -auc["high"], "difference_high": -auc["low"]}
-        row["p"] = difference["p_bootstrap"]
+    spread, change = system["repetitions"], results["differences"].get(arm)
+    row = table_row(
+        arm,
+        system["mean"]["auc"],
+        seeds=len(spread["mean_auc"]),
+        spread=spread["standard_deviation"],
+        # measured as the baseline minus the arm
+        difference=None if change is None else {key: -change["mean"]["auc"][of] for key, of in _MIRRORED.items()},
+        p=None if change is None else change["mean"]["p_bootstrap"],
+    )
     return row | {f"auc {name}": figures["auc"]["value"] for name, figures in system["classes"].items()}
+
+
+def table_row(
+    arm: str,
+    auc: Mapping[str, float],
+    *,
+    seeds: int,
+    spread: float | None,
+    difference: Mapping[str, float] | None = None,
+    p: float | None = None,
+) -> dict[str, Any]:
+    """A line of a table as `render` takes it.
+
+    Parameters
+    ----------
+    arm : its name
+    auc : ``value``, ``low``, ``high``
+    seeds : runs that it is a mean over
+    spread : standard deviation over them; None of one
+    difference : the same of the arm minus the first; None of the first
+    p : of the difference
+    """
+    change = {key: None if difference is None else difference[key] for key in ("value", "low", "high")}
+    return {
+        "arm": arm,
+        "seeds": seeds,
+        "auc": auc["value"],
+        "low": auc["low"],
+        "high": auc["high"],
+        "sd_over_seeds": spread,
+        "difference": change["value"],
+        "difference_low": change["low"],
+        "difference_high": change["high"],
+        "p": p,
+    }
 
 
 def render(rows: Sequence[dict[str, Any]]) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from make_data import KERMANY, NIH
 
-from vpmim.ablate import ablate, render
+from vpmim.ablate import ablate, render, table_row
 from vpmim.ablation_grid import RUN, Grid, cell_folder, load_grid
 from vpmim.checkpoint import write_file
 from vpmim.evaluate import linear_eval
@@ -190,26 +190,21 @@ def measure(
 
 
 def _row(name: str, auc_S: np.ndarray, drawn_R: Mapping[str, np.ndarray], *, against: float) -> dict[str, Any]:
-    """A line of the table, with the keys of `vpmim.ablate.table`."""
-    bounds = interval(drawn_R[name])
-    row = {
-        "arm": name,
-        "seeds": len(auc_S),
-        "auc": float(auc_S.mean()),
-        "low": bounds.low,
-        "high": bounds.high,
-        "sd_over_seeds": float(auc_S.std(ddof=1)) if len(auc_S) > 1 else None,
-        "difference": None,
-        "difference_low": None,
-        "difference_high": None,
-        "p": None,
-    }
-    if name != PIXELS:
-        change_R = drawn_R[name] - drawn_R[PIXELS]
-        around = interval(change_R)
-        row["difference"] = float(auc_S.mean() - against)
-        row |= {"difference_low": around.low, "difference_high": around.high, "p": bootstrap_p(change_R)}
-    return row
+    change_R = drawn_R[name] - drawn_R[PIXELS]
+    first = name == PIXELS
+    return table_row(
+        name,
+        _figure(auc_S.mean(), drawn_R[name]),
+        seeds=len(auc_S),
+        spread=float(auc_S.std(ddof=1)) if len(auc_S) > 1 else None,
+        difference=None if first else _figure(auc_S.mean() - against, change_R),
+        p=None if first else bootstrap_p(change_R),
+    )
+
+
+def _figure(value: float, drawn_R: np.ndarray) -> dict[str, float]:
+    bounds = interval(drawn_R)
+    return {"value": float(value), "low": bounds.low, "high": bounds.high}
 
 
 if __name__ == "__main__":
