@@ -32,7 +32,7 @@ WHOLE = ("data.crop_scale=[1, 1]", "data.crop_ratio=[1, 1]", "data.input_size=12
 def test_flops_are_those_torch_counts(name: str, option: str, size: int) -> None:
     config = small(name, f"data.input_size={size}", option)
     model, samples = build_model(config), batch([True])
-    step = reconstruct(model, samples, config, progress=0, epoch=0)
+    step = reconstruct(model, samples, config, progress=0)
     count = count_flops(model, config)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(step.crops.grey_BHW, step.selection)
@@ -59,9 +59,9 @@ def test_flops_of_the_published_sizes() -> None:
 )
 def test_the_plain_form_is_the_same_method(name: str, options: tuple[str, ...]) -> None:
     config = small(name, *WHOLE, *options)
-    model, samples = build_model(config), batch([True, False, True])
-    ours = training_losses(model, samples, config, progress=0.5, epoch=2)
-    plain = plain_losses(model, samples, config, progress=0.5, epoch=2)
+    model, samples = build_model(config), batch([True, False, True], visit=2)
+    ours = training_losses(model, samples, config, progress=0.5)
+    plain = plain_losses(model, samples, config, progress=0.5)
     assert {key: value.item() for key, value in plain.items()} == pytest.approx(
         {key: value.item() for key, value in ours.items()}, rel=1e-5
     )
@@ -71,9 +71,9 @@ def test_the_plain_form_is_the_same_method(name: str, options: tuple[str, ...]) 
 def test_the_plain_selector_selects_the_same(name: str) -> None:
     config = small(name, "mask.attention=hint", "mask.hint_from=0.3", "mask.hint=0.1")
     model, samples = build_model(config), batch([True, False] * 3)
-    crops = reconstruct(model, samples, config, progress=0.5, epoch=0).crops
+    crops = reconstruct(model, samples, config, progress=0.5).crops
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
-    plan = plan_masks(model, crops, guidance, samples.index_B, config, progress=0.5, epoch=0)
+    plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=0.5)
     hidden = hidden_at(model, config, 0.5)
     for got, expected in zip(plain_select(plan, hidden=hidden), select(*plan, keep=49 - hidden), strict=True):
         assert torch.equal(got, expected)

@@ -54,9 +54,7 @@ def test_gaze_is_spread_by_the_cached_features_of_the_crop() -> None:
     config = tiny_config("vp_mim", *CACHED, "recalibrate.features=x.npz")
     model, samples = build_model(config), batch([True, False])
     features = torch.randn(2, 5, 5, 6, generator=torch.Generator().manual_seed(1))
-    step = reconstruct(
-        model, dataclasses.replace(samples, features_BRCD=features.half()), config, progress=0.9, epoch=0
-    )
+    step = reconstruct(model, dataclasses.replace(samples, features_BRCD=features.half()), config, progress=0.9)
 
     def by_patch(fine: Tensor) -> Tensor:
         return fine.unflatten(1, (7, 4)).unflatten(3, (7, 4)).sum(dim=(2, 4)).flatten(1)

@@ -37,7 +37,7 @@ def step_of(config: Config, samples: Samples) -> Reconstruction:
     if model.gaze_head is not None:
         with torch.no_grad():
             model.gaze_head.score.weight.normal_(generator=torch.Generator().manual_seed(0))
-    return reconstruct(model, samples, config, progress=0.9, epoch=1)
+    return reconstruct(model, samples, config, progress=0.9)
 
 
 def trusted(samples: Samples, *values: float) -> Samples:
@@ -215,6 +215,8 @@ def test_measured_predicted_and_absent_rows_have_their_own_confidence(mixed: lis
     np.testing.assert_allclose(got.numpy(), EXPECTED, rtol=1e-6)
     assert data.gather([13, 0, 20]).confidence_B.tolist() == pytest.approx([0.9, 1.0, 0.0])
     assert [part["confidence"] for part in data.facts] == [None, pytest.approx(1.65 / 4), None]
+    # the third row that is to be predicted keeps the gaze it was read with
+    assert np.flatnonzero(data.measured_N).tolist() == [*range(9), 14]
     assert data.gaze_counts == {
         "gaze_measured": 10,
         "gaze_predicted": 4,
@@ -227,14 +229,14 @@ def test_each_row_of_a_mixed_batch_is_treated_as_if_it_were_alone(mixed: list[Pa
     config = mixed_config("mask.kappa=0", "recalibrate.mode=none")
     model, data = build_model(config), load_data(mixed, config, device=CPU)
     places = [0, 10, 12, 13, 14, 15, 18]
-    whole = reconstruct(model, data.gather(places), config, progress=0.5, epoch=0)
+    whole = reconstruct(model, data.gather(places), config, progress=0.5)
     for row, place in enumerate(places):
-        alone = reconstruct(model, data.gather([place]), config, progress=0.5, epoch=0)
+        alone = reconstruct(model, data.gather([place]), config, progress=0.5)
         assert torch.equal(whole.selection.mask_BL[row], alone.selection.mask_BL[0])
         for one, other in zip(whole.weights, alone.weights, strict=True):
             torch.testing.assert_close(one[row], other[0])
     trusting = load_data(mixed, mixed_config("prior.confidence=ignore"), device=CPU)
-    ignored = reconstruct(model, trusting.gather(places), config, progress=0.5, epoch=0)
+    ignored = reconstruct(model, trusting.gather(places), config, progress=0.5)
     changed = (ignored.weights[2] != whole.weights[2]).any(dim=1)
     assert changed.tolist() == [False, False, True, True, False, True, False]
 

@@ -75,12 +75,37 @@ def test_the_order_depends_on_seed_and_step_alone(cache):
     assert places(data, config_for("train.max_steps=8", "seed=1")) != whole
 
 
-def test_ranks_share_out_the_batches_of_one_process(cache):
+@pytest.mark.parametrize("options", [{}, {"measured_share": 0.9}])
+def test_ranks_share_out_the_batches_of_one_process(cache, options):
     config = config_for("train.max_steps=5")
     data = load_data([cache], config, device=CPU)
-    shares = [places(data, config, rank=rank, ranks=2) for rank in range(2)]
+    shares = [places(data, config, rank=rank, ranks=2, **options) for rank in range(2)]
     joined = [(step, first + second) for (step, first), (_, second) in zip(*shares, strict=True)]
-    assert joined == places(data, config)
+    assert joined == places(data, config, **options)
+
+
+def test_images_with_measured_gaze_come_as_often_as_asked_and_a_run_may_stop_anywhere(cache, tmp_path):
+    folder = write_folder(tmp_path / "folder", images=20)
+    config = config_for("train.epochs=5")
+    data = load_data([cache, folder], config, device=CPU)
+    assert np.flatnonzero(data.measured_N).tolist() == list(range(10))  # of 32
+    whole = places(data, config, measured_share=0.75)
+    visited = np.reshape([index for _, batch in whole for index in batch], (5, 32))
+    assert data.measured_N[visited].sum(axis=1).tolist() == [24] * 5
+    counts = np.bincount(visited.ravel())
+    assert counts[:10].tolist() == [12] * 10
+    assert sorted(counts[10:].tolist()) == [1] * 4 + [2] * 18
+    for after in (0, 1, 7, 8, 9, 39):
+        assert places(data, config, measured_share=0.75, after=after) == whole[after:]
+
+
+def test_two_visits_to_an_image_have_numbers_of_their_own(cache):
+    data = load_data([cache], config_for("train.epochs=4"), device=CPU)
+    schedule = plan_schedule(config_for("train.epochs=4"), len(data))
+    for share in (0, 1):
+        batches = [samples for _, samples in data.batches(schedule, seed=0, batch_size=4, measured_share=share)]
+        keys = {(int(i), int(v)) for samples in batches for i, v in zip(samples.index_B, samples.visit_B, strict=True)}
+        assert len(keys) == 4 * 12
 
 
 def test_streamed_batches_equal_resident_ones(cache, tmp_path):
@@ -94,7 +119,16 @@ def test_streamed_batches_equal_resident_ones(cache, tmp_path):
     options = {"seed": 0, "batch_size": 4}
     for (step, one), (other_step, other) in zip(*(s.batches(schedule, **options) for s in sets), strict=True):
         assert step == other_step
-        for name in ("image_BSS", "gaussians_BF9", "tau_B", "valid_B4", "index_B", "frame_B6", "confidence_B"):
+        for name in (
+            "image_BSS",
+            "gaussians_BF9",
+            "tau_B",
+            "valid_B4",
+            "index_B",
+            "visit_B",
+            "frame_B6",
+            "confidence_B",
+        ):
             assert torch.equal(getattr(one, name), getattr(other, name))
     assert torch.equal(sets[0].gather([16, 3]).image_BSS, sets[1].gather([16, 3]).image_BSS)
 

@@ -41,8 +41,8 @@ def taken(config: Config, *, progress: float = 0.5) -> tuple[MaskedImageModel, R
     model, samples = build_model(config), batch([True, False] * 2)
     return (
         model,
-        reconstruct(model, samples, config, progress=progress, epoch=0),
-        training_losses(model, samples, config, progress=progress, epoch=0),
+        reconstruct(model, samples, config, progress=progress),
+        training_losses(model, samples, config, progress=progress),
     )
 
 
@@ -85,7 +85,7 @@ def test_simmim_encoder_sees_a_mask_token_in_place_of_what_is_hidden() -> None:
 def test_simmim_hides_squares_of_32_pixels() -> None:
     config = small("simmim", "data.input_size=128")
     model, samples = build_model(config), batch([False] * 6)
-    mask = reconstruct(model, samples, config, progress=0, epoch=0).selection.mask_BL.unflatten(1, (8, 8))
+    mask = reconstruct(model, samples, config, progress=0).selection.mask_BL.unflatten(1, (8, 8))
     assert mask.sum(dim=(1, 2)).tolist() == [64 - 25] * 6
     per_square = mask.unflatten(1, (4, 2)).unflatten(3, (4, 2)).sum(dim=(2, 4)).flatten(1)
     assert ((per_square % 4 != 0).sum(dim=1) == 1).all()  # 39 is nine squares and three patches of another
@@ -135,9 +135,7 @@ def test_attmask_loss_equals_an_independent_one(kind: str) -> None:
 def test_attmask_differs_from_localmim_in_what_it_hides_alone() -> None:
     samples = batch([False] * 3)
     config, plain = small("attmask", "mask.kind=random"), small("localmim")
-    got, expected = (
-        training_losses(build_model(c), samples, c, progress=0.5, epoch=0)["loss"] for c in (config, plain)
-    )
+    got, expected = (training_losses(build_model(c), samples, c, progress=0.5)["loss"] for c in (config, plain))
     assert torch.equal(got, expected)
 
 
@@ -186,7 +184,7 @@ def test_hpm_hides_a_growing_share_of_the_hardest_patches(progress: float) -> No
     assert step.selection.mask_BL.gather(1, top).all()
     if progress == 0:  # MAE's masks, from the same draws
         plain = small("mae")
-        random = reconstruct(build_model(plain), batch([True, False] * 2), plain, progress=0, epoch=0)
+        random = reconstruct(build_model(plain), batch([True, False] * 2), plain, progress=0)
         assert torch.equal(step.selection.mask_BL, random.selection.mask_BL)
 
 
@@ -339,9 +337,9 @@ class NoLookAtTheDevice(TorchDispatchMode):
 def test_a_step_never_looks_at_values_on_the_device(name: str) -> None:
     config = small(name)
     model, samples = build_model(config), batch([True, False])
-    progress, epoch = torch.tensor(0.5), torch.tensor(3)
+    progress = torch.tensor(0.5)
     with NoLookAtTheDevice():
-        losses = training_losses(model, samples, config, progress=progress, epoch=epoch)
+        losses = training_losses(model, samples, config, progress=progress)
         losses["loss"].backward()
         model.update_teacher(keep=0.9)
     with pytest.raises(AssertionError, match="_local_scalar_dense"), NoLookAtTheDevice():
@@ -355,8 +353,8 @@ def test_a_step_traces_as_one_graph(name: str) -> None:
     model, samples = build_model(config), batch([True, False])
     torch.compiler.reset()
     traced = torch.compile(training_losses, fullgraph=True, dynamic=False, backend="eager")
-    got = traced(model, samples, config, progress=torch.tensor(0.5), epoch=torch.tensor(1))
-    expected = training_losses(model, samples, config, progress=torch.tensor(0.5), epoch=torch.tensor(1))
+    got = traced(model, samples, config, progress=torch.tensor(0.5))
+    expected = training_losses(model, samples, config, progress=torch.tensor(0.5))
     torch.testing.assert_close(got, expected)
     torch.compiler.reset()
 
@@ -381,7 +379,7 @@ def test_every_parameter_of_every_method_learns() -> None:
 def test_panels_show_pixels_in_one_form_whatever_they_were_learnt_in() -> None:
     config = small("simmim")
     model, samples = build_model(config), batch([False] * 2)
-    pictures = panels(model, samples, config, progress=0.5, epoch=0)
+    pictures = panels(model, samples, config, progress=0.5)
     image = torch.from_numpy(pictures["image"])
     torch.testing.assert_close(
         torch.from_numpy(pictures["target_1x"]).flatten(1, 2), pixel_target(image, patch=16), rtol=1e-3, atol=1e-3

@@ -20,9 +20,9 @@ WITHOUT_PRIOR = ("loss.gaze_lambda=0", "prior.source=none", "recalibrate.mode=no
 EVEN = "data.input_size=96"
 
 
-def losses(config: Config, samples: Samples, *, progress: float = 0.5, epoch: int = 0) -> dict[str, Tensor]:
+def losses(config: Config, samples: Samples, *, progress: float = 0.5) -> dict[str, Tensor]:
     """Losses of a network made from the configuration's own seed."""
-    return training_losses(build_model(config), samples, config, progress=progress, epoch=epoch)
+    return training_losses(build_model(config), samples, config, progress=progress)
 
 
 def local_mim(prediction: list[Tensor], grey: Tensor, mask: Tensor, patch: int) -> list[float]:
@@ -54,9 +54,9 @@ def test_lambda_zero_equals_localmim_digit_for_digit() -> None:
 def test_localmim_loss_equals_an_independent_one(name: str) -> None:
     config = tiny_config(name, EVEN, "target.gate=0", *(WITHOUT_PRIOR if name == "vp_mim" else ()))
     model, samples = build_model(config), batch([False] * 3)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     expected = local_mim(step.outputs.predictions, step.crops.grey_BHW, step.selection.mask_BL, 16)
-    got = training_losses(model, samples, config, progress=0.5, epoch=0)
+    got = training_losses(model, samples, config, progress=0.5)
     assert [got[scale].item() for scale in SCALES] == pytest.approx(expected, rel=1e-5)
     assert got["loss"].item() == pytest.approx(sum(expected), rel=1e-5)
 
@@ -64,12 +64,12 @@ def test_localmim_loss_equals_an_independent_one(name: str) -> None:
 def test_mae_loss_equals_an_independent_one() -> None:
     config = tiny_config("mae", "decoder.width=32", "decoder.depth=2", "decoder.heads=4")
     model, samples = build_model(config), batch([False] * 3)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     tiles = F.unfold(step.crops.grey_BHW[:, None], 16, stride=16).mT
     target = (tiles - tiles.mean(2, keepdim=True)) / (tiles.var(2, keepdim=True) + 1e-6).sqrt()
     error = ((step.outputs.predictions[0] - target) ** 2).mean(dim=2)
     mask = step.selection.mask_BL.float()
-    got = training_losses(model, samples, config, progress=0.5, epoch=0)
+    got = training_losses(model, samples, config, progress=0.5)
     assert got["loss"].item() == pytest.approx(((error * mask).sum() / mask.sum()).item(), rel=1e-5)
     assert set(got) == {"loss", "loss_1x"}
 
@@ -77,9 +77,9 @@ def test_mae_loss_equals_an_independent_one() -> None:
 def test_cxr_mim_loss_equals_an_independent_one() -> None:
     config = tiny_config("cxr_mim", EVEN)
     model, samples = build_model(config), batch([True] * 4)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     assert bool((step.crops.confidence_B > 0).all())
-    got = training_losses(model, samples, config, progress=0.5, epoch=0)
+    got = training_losses(model, samples, config, progress=0.5)
     for k, (scale, size) in enumerate(zip((4, 2, 1, 0.5), (24, 12, 6, 3), strict=True)):
         gaze = F.adaptive_avg_pool2d(step.crops.fine_BRS[:, None], size).flatten(1)
         gaze = gaze / gaze.amax(dim=1, keepdim=True)
@@ -95,8 +95,8 @@ def test_a_sample_without_gaze_equals_the_random_configuration(name: str) -> Non
     samples = batch([True, False] * 4)
     config, plain = tiny_config(name), tiny_config("localmim")
     model = build_model(config)
-    mixed = reconstruct(model, samples, config, progress=0.9, epoch=3)
-    random = reconstruct(model, samples, plain, progress=0.9, epoch=3)
+    mixed = reconstruct(model, samples, config, progress=0.9)
+    random = reconstruct(model, samples, plain, progress=0.9)
     assert torch.equal(mixed.selection.mask_BL[1::2], random.selection.mask_BL[1::2])
     assert not torch.equal(mixed.selection.mask_BL[::2], random.selection.mask_BL[::2])
     for got, expected in zip(mixed.weights, random.weights, strict=True):
@@ -115,10 +115,10 @@ def test_images_without_gaze_give_the_losses_of_the_random_configuration(name: s
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
     config = tiny_config()
-    model, samples = build_model(config).eval(), batch([True, False, True])
-    whole = reconstruct(model, samples, config, progress=0.9, epoch=1)
+    model, samples = build_model(config).eval(), batch([True, False, True], visit=1)
+    whole = reconstruct(model, samples, config, progress=0.9)
     one = Samples(**{f.name: getattr(samples, f.name)[2:] for f in dataclasses.fields(samples)})
-    alone = reconstruct(model, one, config, progress=0.9, epoch=1)
+    alone = reconstruct(model, one, config, progress=0.9)
     assert torch.equal(whole.selection.mask_BL[2:], alone.selection.mask_BL)
     for got, expected in zip(whole.weights, alone.weights, strict=True):
         torch.testing.assert_close(got[2:], expected, rtol=1e-4, atol=1e-5)
@@ -126,8 +126,8 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
 
 def test_image_and_prior_move_together() -> None:
     config = tiny_config("vp_mim", "recalibrate.mode=none")
-    model, samples = build_model(config), batch([True] * 16)
-    step = reconstruct(model, samples, config, progress=0.0, epoch=5)
+    model, samples = build_model(config), batch([True] * 16, visit=5)
+    step = reconstruct(model, samples, config, progress=0.0)
     cells = F.avg_pool2d(step.crops.grey_BHW[:, None], 4)[:, 0]
     looked_at = (step.crops.confidence_B > 0) & (step.crops.fine_BRS.sum(dim=(1, 2)) > 0.9)
     assert int(looked_at.sum()) >= 8
@@ -139,7 +139,7 @@ def test_image_and_prior_move_together() -> None:
 
 def test_relevant_patches_are_hidden_less_and_the_count_is_exact() -> None:
     config = tiny_config()
-    step = reconstruct(build_model(config), batch([True] * 32), config, progress=0.0, epoch=0)
+    step = reconstruct(build_model(config), batch([True] * 32), config, progress=0.0)
     assert step.selection.mask_BL.sum(dim=1).tolist() == [49 - 12] * 32
     relevant = step.crops.relevant_BL
     rate = step.selection.mask_BL[relevant].float().mean(), step.selection.mask_BL[~relevant].float().mean()
@@ -149,8 +149,8 @@ def test_relevant_patches_are_hidden_less_and_the_count_is_exact() -> None:
 def test_recalibration_begins_with_the_training_and_reads_the_decoder() -> None:
     config = tiny_config("vp_mim", "recalibrate.sigma=1")
     model, samples = build_model(config), batch([True] * 2)
-    early = reconstruct(model, samples, config, progress=0.05, epoch=0)
-    late = reconstruct(model, samples, config, progress=0.9, epoch=0)
+    early = reconstruct(model, samples, config, progress=0.05)
+    late = reconstruct(model, samples, config, progress=0.9)
     torch.testing.assert_close(early.recalibrated_BRS, early.crops.fine_BRS)
     assert not torch.allclose(late.recalibrated_BRS, late.crops.fine_BRS, atol=1e-4)
     torch.testing.assert_close(late.recalibrated_BRS.sum(dim=(1, 2)), late.crops.fine_BRS.sum(dim=(1, 2)))
@@ -160,13 +160,13 @@ def test_recalibration_begins_with_the_training_and_reads_the_decoder() -> None:
 def test_recalibration_can_read_the_gaze_head() -> None:
     config = tiny_config("vp_mim_joint", "recalibrate.mode=predicted", "recalibrate.beta=1", "recalibrate.full=0.1")
     model, samples = build_model(config), batch([True] * 2)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     expected = (
         torch.softmax(model.expected_gaze(step.crops.grey_BHW), dim=1) * step.crops.fine_BRS.sum(dim=(1, 2))[:, None]
     )
     patches = step.recalibrated_BRS.unflatten(1, (7, 4)).unflatten(3, (7, 4)).sum(dim=(2, 4)).flatten(1)
     torch.testing.assert_close(patches, expected)
-    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    training_losses(model, samples, config, progress=0.5)["loss"].backward()
     with pytest.raises(ConfigError, match=r"loss\.gaze_prediction"):
         tiny_config("paper/vp_mim", "recalibrate.mode=predicted")
 
@@ -191,7 +191,7 @@ def test_every_parameter_learns() -> None:
     model = build_model(config)
     with torch.no_grad():
         model.gaze_head.score.weight.normal_()
-    training_losses(model, batch([True] * 2), config, progress=0.5, epoch=0)["loss"].backward()
+    training_losses(model, batch([True] * 2), config, progress=0.5)["loss"].backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
     # a bias on all keys, or on all logits, changes no softmax
     assert set(idle) <= {"gaze_head.score.bias"}
@@ -200,10 +200,10 @@ def test_every_parameter_learns() -> None:
 def test_only_the_network_runs_in_bf16() -> None:
     config = tiny_config("vp_mim", EVEN)
     model, samples = build_model(config), batch([True] * 2)
-    full = reconstruct(model, samples, config, progress=0.0, epoch=0)
+    full = reconstruct(model, samples, config, progress=0.0)
     with torch.autocast("cpu", torch.bfloat16):
-        half = reconstruct(model, samples, config, progress=0.0, epoch=0)
-        loss = training_losses(model, samples, config, progress=0.9, epoch=0)["loss"]
+        half = reconstruct(model, samples, config, progress=0.0)
+        loss = training_losses(model, samples, config, progress=0.9)["loss"]
     assert loss.dtype == torch.float32
     assert half.outputs.predictions[0].dtype == torch.bfloat16
     assert torch.equal(half.crops.grey_BHW, full.crops.grey_BHW)
@@ -212,7 +212,7 @@ def test_only_the_network_runs_in_bf16() -> None:
         assert torch.equal(got, expected)
 
 
-def test_a_step_is_a_function_of_seed_epoch_and_image_alone() -> None:
+def test_a_step_is_a_function_of_seed_visit_and_image_alone() -> None:
     config, samples = tiny_config(), batch([True, False])
     state = torch.get_rng_state()
     first = losses(config, samples)["loss"]
@@ -220,7 +220,7 @@ def test_a_step_is_a_function_of_seed_epoch_and_image_alone() -> None:
     assert torch.equal(first, losses(config, samples)["loss"])
     torch.set_rng_state(state)
     assert torch.equal(torch.get_rng_state(), state)
-    assert not torch.equal(first, losses(config, samples, epoch=1)["loss"])
+    assert not torch.equal(first, losses(config, batch([True, False], visit=1))["loss"])
     assert not torch.equal(first, losses(tiny_config("vp_mim", "seed=1"), samples)["loss"])
 
 
@@ -229,37 +229,38 @@ def test_schedules_change_what_is_hidden() -> None:
     config = tiny_config("vp_mim", "mask.kappa=0", "mask.kappa_end=1", "mask.ratio=0.5", "mask.ratio_end=0.9")
     model = build_model(config)
     for progress, hidden in ((0.0, 49 - 24), (1.0, 49 - 4)):
-        step = reconstruct(model, samples, config, progress=progress, epoch=0)
+        step = reconstruct(model, samples, config, progress=progress)
         assert step.selection.mask_BL.sum(dim=1).tolist() == [hidden] * 16
         assert step.selection.mask_BL[step.crops.relevant_BL].float().mean().item() == pytest.approx(progress, abs=0.2)
 
 
 def test_a_soft_prior_needs_no_partition() -> None:
     config = tiny_config("vp_mim", "prior.partition=soft", "mask.kappa=0.05")
-    step = reconstruct(build_model(config), batch([True] * 16 + [False]), config, progress=0.0, epoch=0)
+    step = reconstruct(build_model(config), batch([True] * 16 + [False]), config, progress=0.0)
     assert not bool(step.crops.relevant_BL.any())
     looked_at = F.avg_pool2d(step.crops.fine_BRS[:, None], 4).flatten(1)
     top = looked_at[:16].argmax(dim=1)[(step.crops.confidence_B > 0)[:16]]
     hidden = step.selection.mask_BL[:16][(step.crops.confidence_B > 0)[:16]].gather(1, top[:, None]).float().mean()
     assert hidden < 0.4
-    random = reconstruct(build_model(config), batch([False] * 17), tiny_config("localmim"), progress=0.0, epoch=0)
+    random = reconstruct(build_model(config), batch([False] * 17), tiny_config("localmim"), progress=0.0)
     assert torch.equal(step.selection.mask_BL[16], random.selection.mask_BL[16])
 
 
 @pytest.mark.slow
 def test_a_step_traces_whole_without_a_look_at_the_device() -> None:
     config = tiny_config("vp_mim_joint", "model.depth=2", "decoder.taps=[1, 1, 2, 0]")
-    model, samples = build_model(config), batch([True, False])
+    model = build_model(config)
 
-    def step(samples: Samples, progress: Tensor, epoch: Tensor) -> dict[str, Tensor]:
-        return training_losses(model, samples, config, progress=progress, epoch=epoch)
+    def step(samples: Samples, progress: Tensor) -> dict[str, Tensor]:
+        return training_losses(model, samples, config, progress=progress)
 
     torch.compiler.reset()
     # the whole step as one graph: any value asked of the device, and any second graph, is an error
     traced = torch.compile(step, fullgraph=True, dynamic=False, backend="eager")
-    for epoch in (0, 1):
-        got = traced(samples, torch.tensor(0.5), torch.tensor(epoch))
-        expected = training_losses(model, samples, config, progress=0.5, epoch=epoch)
+    for visit in (0, 1):
+        samples = batch([True, False], visit=visit)
+        got = traced(samples, torch.tensor(0.5))
+        expected = training_losses(model, samples, config, progress=0.5)
         torch.testing.assert_close(got, expected)
     torch.compiler.reset()
 
@@ -269,10 +270,10 @@ def test_panels_show_what_the_step_saw_and_leave_no_trace() -> None:
     model, samples = build_model(config), batch([True, False])
     model.train()
     state = torch.get_rng_state()
-    pictures = panels(model, samples, config, progress=0.9, epoch=2)
+    pictures = panels(model, samples, config, progress=0.9)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
-    step = reconstruct(model, samples, config, progress=0.9, epoch=2)
+    step = reconstruct(model, samples, config, progress=0.9)
     assert (pictures["mask"].reshape(2, -1) == step.selection.mask_BL.numpy()).all()
     assert {name: array.shape[1:] for name, array in pictures.items()} == {
         "image": (112, 112),

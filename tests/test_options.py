@@ -19,7 +19,7 @@ FEATURE = ("target.kind=feature", *ONE_SCALE)
 
 def losses(config: Config, gaze: list[bool]) -> dict[str, Tensor]:
     """Losses of a network made from the configuration's own seed."""
-    return training_losses(build_model(config), batch(gaze), config, progress=0.5, epoch=0)
+    return training_losses(build_model(config), batch(gaze), config, progress=0.5)
 
 
 # ---------------------------------------------------------------------------------------------- targets
@@ -28,29 +28,29 @@ def losses(config: Config, gaze: list[bool]) -> dict[str, Tensor]:
 def test_the_loss_of_feature_targets_equals_an_independent_one() -> None:
     config = tiny_config("localmim", *FEATURE)
     model, samples = build_model(config), batch([False] * 3)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     with torch.no_grad():
         vit = model.teacher.encoder.vit
         tokens = vit.forward_features((step.crops.grey_BHW[:, None] - 0.5) / 0.25)[:, 1:]
     target = (tokens - tokens.mean(2, keepdim=True)) / (tokens.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
     error, mask = ((step.outputs.predictions[0] - target) ** 2).mean(dim=2), step.selection.mask_BL.float()
-    got = training_losses(model, samples, config, progress=0.5, epoch=0)
+    got = training_losses(model, samples, config, progress=0.5)
     assert got["loss"].item() == pytest.approx(((error * mask).sum() / mask.sum()).item(), rel=1e-4)
 
 
 def test_feature_targets_follow_the_teacher_and_teach_only_the_encoder_that_learns() -> None:
     config = tiny_config("vp_mim_joint", *FEATURE)
     model, samples = build_model(config), batch([True, False])
-    before = reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0]
-    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    before = reconstruct(model, samples, config, progress=0.5).targets[0]
+    training_losses(model, samples, config, progress=0.5)["loss"].backward()
     assert not before.requires_grad
     assert all(p.grad is None for p in model.teacher.parameters())
     with torch.no_grad():
         for p in model.encoder.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
-    assert torch.equal(reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0], before)
+    assert torch.equal(reconstruct(model, samples, config, progress=0.5).targets[0], before)
     model.update_teacher(keep=0.5)
-    assert not torch.allclose(reconstruct(model, samples, config, progress=0.5, epoch=0).targets[0], before, atol=1e-3)
+    assert not torch.allclose(reconstruct(model, samples, config, progress=0.5).targets[0], before, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["mae", "simmim", "attmask", "hpm", "vp_mim"])
@@ -68,7 +68,7 @@ def test_feature_targets_have_one_scale() -> None:
 
 def test_features_are_no_picture_and_panels_and_report_do_without() -> None:
     config = tiny_config("vp_mim", *FEATURE)
-    pictures = panels(build_model(config), batch([True]), config, progress=0.5, epoch=0)
+    pictures = panels(build_model(config), batch([True]), config, progress=0.5)
     assert {"image", "prior", "recalibrated", "relevant", "mask", "weights_1x"} == set(pictures)
     (card,) = training_cards([pictures], pixels=False, count=1)
     assert "weight of each cell" in card
@@ -78,9 +78,9 @@ def test_features_are_no_picture_and_panels_and_report_do_without() -> None:
 def test_the_magnitude_is_one_more_channel_that_panels_leave_out() -> None:
     config = tiny_config("vp_mim", "target.magnitude=true")
     model, samples = build_model(config), batch([True, False])
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     assert {target.shape[2] for target in step.targets} == {10} == {p.shape[2] for p in step.outputs.predictions}
-    pictures = panels(model, samples, config, progress=0.5, epoch=0)
+    pictures = panels(model, samples, config, progress=0.5)
     assert pictures["target_2x"].shape[-1] == pictures["prediction_2x"].shape[-1] == 9
     assert (pictures["target_1x"].reshape(2, 49, 9) == step.targets[2][..., :9].numpy()).all()
 
@@ -92,10 +92,11 @@ def test_a_jittered_rate_differs_from_image_to_image_and_the_count_stays_exact()
     n = 64
     config = tiny_config("vp_mim", "mask.kappa_jitter=0.3", "prior.partition=topk", "data.crop_scale=[1, 1]")
     plain = tiny_config("vp_mim", "prior.partition=topk", "data.crop_scale=[1, 1]")
-    model, samples = build_model(config), batch([True] * n)
+    model = build_model(config)
     hidden = []
-    for epoch in range(2):
-        step = reconstruct(model, samples, config, progress=0.5, epoch=epoch)
+    for visit in range(2):
+        samples = batch([True] * n, visit=visit)
+        step = reconstruct(model, samples, config, progress=0.5)
         assert step.selection.mask_BL.sum(dim=1).tolist() == [49 - 12] * n
         relevant = step.crops.relevant_BL
         assert relevant.sum(dim=1).tolist() == [13] * n
@@ -105,7 +106,7 @@ def test_a_jittered_rate_differs_from_image_to_image_and_the_count_stays_exact()
     assert 9 <= int(hidden[0].max()) <= 10
     assert abs(hidden[0].double().mean().item() - 6) < 4 * 2.25 / n**0.5
     assert not torch.equal(hidden[0], hidden[1])
-    step = reconstruct(model, samples, plain, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, plain, progress=0.5)
     assert (step.selection.mask_BL & step.crops.relevant_BL).sum(dim=1).tolist() == [6] * n
 
 
@@ -113,7 +114,7 @@ def test_a_jittered_rate_is_cut_to_shares_and_goes_with_schedules_and_soft_maski
     wide = ("mask.kappa_jitter=1", "mask.kappa=0", "mask.kappa_end=1")
     for more in ((), ("prior.partition=soft",)):
         config = tiny_config("vp_mim", *wide, *more)
-        step = reconstruct(build_model(config), batch([True] * 16), config, progress=1.0, epoch=0)
+        step = reconstruct(build_model(config), batch([True] * 16), config, progress=1.0)
         assert step.selection.mask_BL.sum(dim=1).tolist() == [49 - 12] * 16
     with pytest.raises(ConfigError, match=r"mask\.kappa_jitter: expected a share"):
         tiny_config("vp_mim", "mask.kappa_jitter=2")
@@ -138,14 +139,14 @@ def test_looking_at_the_coarser_scale_starts_as_without_it_digit_for_digit() -> 
 def test_every_parameter_learns_once_the_gates_have_opened() -> None:
     config = tiny_config("paper/vp_mim", "decoder.topdown=true")
     model, samples = build_model(config), batch([True] * 2)
-    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    training_losses(model, samples, config, progress=0.5)["loss"].backward()
     gates = [joint.gate for joint in model.pyramid.topdown]
     assert len(gates) == 3
     assert all(bool(gate.grad != 0) for gate in gates)
     with torch.no_grad():
         for gate in gates:
             gate.fill_(0.5)
-    training_losses(model, samples, config, progress=0.5, epoch=0)["loss"].backward()
+    training_losses(model, samples, config, progress=0.5)["loss"].backward()
     assert [name for name, p in model.named_parameters() if not bool(p.grad.abs().sum() > 0)] == []
 
 
@@ -157,7 +158,7 @@ def test_two_scales_are_needed_to_look_from_one_to_the_other() -> None:
 def test_the_published_attmask_predicts_what_its_teacher_sees() -> None:
     config = tiny_config("paper/attmask")
     model, samples = build_model(config), batch([False] * 3)
-    step = reconstruct(model, samples, config, progress=0.5, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.5)
     attention = model.teacher(step.crops.grey_BHW).attention_BL
     hidden = 49 - int(49 * 0.7)
     assert step.selection.mask_BL.gather(1, attention.argsort(descending=True)[:, :hidden]).all()
@@ -183,11 +184,11 @@ def test_the_published_attmask_predicts_what_its_teacher_sees() -> None:
 def test_any_plain_vision_transformer_trains_and_is_read_at_every_scale(encoder: str, size: int) -> None:
     config = tiny_config("vp_mim_joint", f"model.encoder={encoder}", f"data.input_size={size}", "mask.ratio=0.9")
     model, samples = build_model(config), batch([True, False])
-    step = reconstruct(model, samples, config, progress=0.9, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.9)
     side = size // model.encoder.patch
     cells = [(4 * side) ** 2, (2 * side) ** 2, side**2, (-(-side // 2)) ** 2]
     assert [target.shape[1] for target in step.targets] == [p.shape[1] for p in step.outputs.predictions] == cells
-    got = training_losses(model, samples, config, progress=0.9, epoch=0)
+    got = training_losses(model, samples, config, progress=0.9)
     got["loss"].backward()
     assert all(bool(value.isfinite()) for value in got.values())
 
@@ -202,7 +203,7 @@ def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
     if model.gaze_head is not None:
         with torch.no_grad():
             model.gaze_head.score.weight.normal_(generator=torch.Generator().manual_seed(0))
-    step = reconstruct(model, samples, config, progress=0.2, epoch=0)
+    step = reconstruct(model, samples, config, progress=0.2)
     has_gaze, mask = step.crops.confidence_B > 0, step.selection.mask_BL
     assert has_gaze.tolist() == [True, True, False]
     fine = step.crops.fine_BRS.double()
@@ -232,5 +233,5 @@ def test_vp_mim_loss_equals_an_independent_one(name: str) -> None:
             visible = step.selection.ids_keep_BK[b]
             prior, logits = h[visible] / h[visible].sum(), step.outputs.gaze_logits_BK[b].double()
             total -= config.loss.gaze_prediction * (prior * (logits - logits.logsumexp(0))).sum().item() / 3
-    got = training_losses(model, samples, config, progress=0.2, epoch=0)
+    got = training_losses(model, samples, config, progress=0.2)
     assert got["loss"].item() == pytest.approx(total, rel=1e-5)

@@ -31,7 +31,7 @@ class Loss(nn.Module):
         self.model, self.config = build_model(config), config
 
     def forward(self, samples: Samples) -> torch.Tensor:
-        return training_losses(self.model, samples, self.config, progress=0.5, epoch=0)["loss"]
+        return training_losses(self.model, samples, self.config, progress=0.5)["loss"]
 
 
 def half(rank: int, folder: str) -> None:

@@ -38,13 +38,13 @@ def test_philox_gives_the_published_vectors(counter, key, expected):
 @settings(deadline=None)
 @given(
     seed=st.integers(0, 2**64 - 1),
-    epoch=st.integers(0, WORD),
+    visit=st.integers(0, WORD),
     index=st.integers(0, WORD),
     stream=st.integers(0, 100),
 )
-def test_draws_are_the_top_bits_of_philox_of_their_keys(seed, epoch, index, stream):
-    got = uniform(seed, epoch, torch.tensor([index]), stream=stream, n=6)[0].tolist()
-    words = [word for block in (0, 1) for word in slow_philox((block, index, epoch, stream), (seed & WORD, seed >> 32))]
+def test_draws_are_the_top_bits_of_philox_of_their_keys(seed, visit, index, stream):
+    got = uniform(seed, visit, torch.tensor([index]), stream=stream, n=6)[0].tolist()
+    words = [word for block in (0, 1) for word in slow_philox((block, index, visit, stream), (seed & WORD, seed >> 32))]
     assert got == [(word >> 8) / 2**24 for word in words[:6]]
 
 
@@ -55,17 +55,17 @@ def test_a_draw_does_not_depend_on_the_batch_it_is_in():
     assert torch.equal(uniform(3, 2, torch.arange(50), stream=Stream.MASK, n=4), whole[:, :4])
 
 
-def test_epoch_may_be_a_number_or_a_tensor():
+def test_visit_may_be_a_number_or_a_tensor():
     index = torch.arange(6)
     expected = uniform(0, 5, index, stream=0, n=3)
     assert torch.equal(uniform(0, torch.tensor(5), index, stream=0, n=3), expected)
     assert torch.equal(uniform(0, torch.full((6,), 5), index, stream=0, n=3), expected)
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"epoch": 1}, {"stream": 1}, {"offset": 1}])
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"visit": 1}, {"stream": 1}, {"offset": 1}])
 def test_every_key_changes_the_draws(changed):
-    def draw(seed=0, epoch=0, stream=0, offset=0):
-        return uniform(seed, epoch, torch.arange(1000) + offset, stream=stream, n=4)
+    def draw(seed=0, visit=0, stream=0, offset=0):
+        return uniform(seed, visit, torch.arange(1000) + offset, stream=stream, n=4)
 
     a, b = draw().flatten(), draw(**changed).flatten()
     assert (a == b).float().mean() < 0.001

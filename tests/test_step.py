@@ -38,7 +38,7 @@ def one_step(config: Config, place: Place = HERE) -> tuple[dict[str, float], dic
     model = build_model(config)
     step = TrainingStep(model, config, place)
     step.optimizer = Gradients(model)
-    terms = step(batch(GAZE), lr=1e-3, progress=0.5, epoch=0)
+    terms = step(batch(GAZE), lr=1e-3, progress=0.5)
     return {name: term.item() for name, term in terms.items()}, step.optimizer.seen
 
 
@@ -65,7 +65,7 @@ def test_the_teacher_moves_once_a_step() -> None:
     size = ("train.batch_size=6", "train.accumulate=3", "train.ema=0.5")
     model = build_model(small("attmask", *size))
     before = [p.clone() for p in model.teacher.encoder.parameters()]
-    TrainingStep(model, small("attmask", *size), HERE)(batch(GAZE), lr=1e-2, progress=0.5, epoch=0)
+    TrainingStep(model, small("attmask", *size), HERE)(batch(GAZE), lr=1e-2, progress=0.5)
     moved = zip(before, model.teacher.encoder.parameters(), model.encoder.parameters(), strict=True)
     for old, new, learnt in moved:
         torch.testing.assert_close(new, 0.5 * old + 0.5 * learnt)
@@ -87,7 +87,7 @@ def test_processes_exchange_gradients_once_a_step(tmp_path: Path) -> None:
                 return future
 
             step._objective.register_comm_hook(calls, note)
-            step(batch(GAZE), lr=1e-3, progress=0.5, epoch=0)
+            step(batch(GAZE), lr=1e-3, progress=0.5)
             counts.append(len(calls))
         assert counts[0] == counts[1] > 0
     finally:
@@ -101,7 +101,7 @@ def test_what_is_compiled_and_how_is_a_setting(monkeypatch: pytest.MonkeyPatch, 
     config = small("mae", f"train.compile={setting}", "train.batch_size=6")
     step = TrainingStep(build_model(config), config, HERE)
     assert (asked[-1], step.compiled) == (mode, setting != "off")
-    assert step(batch(GAZE), lr=1e-3, progress=0.5, epoch=0)["loss"].isfinite()
+    assert step(batch(GAZE), lr=1e-3, progress=0.5)["loss"].isfinite()
 
 
 def test_what_cannot_be_taken_in_parts_is_refused_by_name() -> None:

@@ -164,7 +164,7 @@ def test_the_logged_loss_is_that_of_its_step(whole, cache):
     config = config_for()
     data = load_data([cache], config, device=torch.device("cpu"))
     _, samples = next(data.batches(plan_schedule(config, 12), seed=0, batch_size=4))
-    first = training_losses(build_model(config), samples, config, progress=0.0, epoch=0)
+    first = training_losses(build_model(config), samples, config, progress=0.0)
     assert lines(out)[0]["loss"] == pytest.approx(first["loss"].item(), rel=1e-6)
 
 
@@ -288,6 +288,17 @@ def test_a_truncated_newest_checkpoint_falls_back_and_still_ends_the_same(whole,
     train([cache], out, config_for(), device="cpu", resume=True)
     assert without_speed(out) == without_speed(whole[0])
     assert final_bytes(out) == final_bytes(whole[0])
+
+
+def test_images_with_measured_gaze_are_drawn_more_often_and_resumed_so(cache, tmp_path):
+    mixed = [cache, write_folder(tmp_path / "folder", images=24)]
+    config = config_for("data.measured_share=0.75")
+    train(mixed, tmp_path / "plain", config_for(), device="cpu")
+    train(mixed, tmp_path / "whole", config, device="cpu")
+    with pytest.raises(CrashError):
+        train(mixed, tmp_path / "run", config, device="cpu", on_step=crash_at(7))
+    train(mixed, tmp_path / "run", config, device="cpu", resume=True)
+    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole") != final_bytes(tmp_path / "plain")
 
 
 def test_drop_path_draws_are_resumed_too(cache, tmp_path):

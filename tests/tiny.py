@@ -42,7 +42,7 @@ def tiny_spec(**changes: object) -> EncoderSpec:
     return EncoderSpec(**(values | changes))
 
 
-def batch(gaze: Sequence[float], *, size: int = 128, seed: int = 0) -> Samples:
+def batch(gaze: Sequence[float], *, size: int = 128, seed: int = 0, visit: int = 0) -> Samples:
     """Smooth images, each with a bright blob that three fixations lie on where `gaze`, its confidence, is over 0."""
     n = len(gaze)
     generator = torch.Generator().manual_seed(seed)
@@ -66,5 +66,6 @@ def batch(gaze: Sequence[float], *, size: int = 128, seed: int = 0) -> Samples:
         confidence_B=torch.tensor(gaze, dtype=torch.float32),
         valid_B4=torch.tensor([[-0.5, -0.5, size - 0.5, size - 0.5]] * n, dtype=torch.float64),
         index_B=torch.arange(n),
+        visit_B=torch.full((n,), visit),
         features_BRCD=torch.zeros((n, 0, 0, 0), dtype=torch.float16),
     )

@@ -197,6 +197,7 @@ def random_data(config: Config, images: int, device: torch.device) -> TrainingDa
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior_source(readings, frame_N6, source=config.prior.source, seed=config.seed),
+        measured_N=np.ones(images, bool),
         features_NRCD=torch.ones((images, *cached), dtype=torch.float16, device=device),
     )
 
@@ -223,15 +224,15 @@ def step_breakdown(config: Config, device: torch.device, *, images: int, steps: 
     last = time.perf_counter()
     for step, samples in batches:
         done("batch")
-        progress, epoch = schedule.progress(step), schedule.epoch(step)
+        progress = schedule.progress(step)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            grey_BHW, boxes_B4, flip_B = cut_images(samples, config, epoch=epoch)
+            grey_BHW, boxes_B4, flip_B = cut_images(samples, config)
             done("crops")
             crops = Crops(grey_BHW, *read_gaze(samples, boxes_B4, flip_B, config, grid=model.encoder.grid))
             done("prior")
             guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
             done("teacher")
-            plan = plan_masks(model, crops, guidance, samples.index_B, config, progress=progress, epoch=epoch)
+            plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=progress)
             hidden = hidden_at(model, config, progress)
             selection = select(*plan, keep=plan.score_BL.shape[1] - hidden)
             done("masks")
@@ -294,7 +295,7 @@ def _our_step(model: MaskedImageModel, config: Config, schedule: Schedule) -> tu
 
     def step(number: int, samples: Samples) -> None:
         lr = schedule.learning_rate(number)
-        take_step(samples, lr=lr, progress=schedule.progress(number), epoch=schedule.epoch(number))
+        take_step(samples, lr=lr, progress=schedule.progress(number))
 
     return step, "bf16" if take_step.bf16 else "fp32", take_step.compiled
 
@@ -310,9 +311,7 @@ def _plain_step(model: MaskedImageModel, config: Config, schedule: Schedule) -> 
 
     def step(number: int, samples: Samples) -> None:
         with torch.autocast(device.type, torch.float16, enabled=half):
-            terms = plain_losses(
-                model, samples, config, progress=schedule.progress(number), epoch=schedule.epoch(number)
-            )
+            terms = plain_losses(model, samples, config, progress=schedule.progress(number))
         scaler.scale(terms["loss"]).backward()
         scaler.step(optimizer)
         scaler.update()

@@ -29,8 +29,8 @@ from torch import Tensor
 from vpmim.cached_features import read_patch_features
 from vpmim.image_source import is_cache
 from vpmim.images import stored_size
+from vpmim.order import Visits, epoch_visits
 from vpmim.prior_source import PriorSource, prior_source
-from vpmim.random import permutation
 from vpmim.schedule import Schedule
 from vpmim.settings import Config
 from vpmim.training_source import DataError, SquareArray, open_training_cache, read_training_folder
@@ -58,7 +58,9 @@ class Samples:
     valid_B4: Tensor
     """(B, 4) float64: edges of the area that holds the image, stored pixels."""
     index_B: Tensor
-    """(B,) int64: place in the data, the key of all random draws."""
+    """(B,) int64: place in the data."""
+    visit_B: Tensor
+    """(B,) int64: which visit to the image this is, from 0; with its place the key of all random draws."""
     features_BRCD: Tensor
     """(B, R, C, D) float16: features of the whole image; (B, 0, 0, 0) where none are asked for."""
 
@@ -86,6 +88,7 @@ class TrainingData:
     squares : the host's arrays, one after the other, that are streamed from
     frame_N6, valid_N4 : as in `Samples`
     prior : the gaze of every image, or what stands in for it
+    measured_N : whose gaze a person's tracker measured
     features_NRCD : as in `Samples`
     """
 
@@ -97,6 +100,7 @@ class TrainingData:
     frame_N6: Tensor
     valid_N4: Tensor
     prior: PriorSource
+    measured_N: NDArray[np.bool_]
     features_NRCD: Tensor
 
     def __len__(self) -> int:
@@ -127,13 +131,21 @@ class TrainingData:
         }
 
     def gather(self, index_B: NDArray[np.int64] | Sequence[int]) -> Samples:
-        """The samples at given places, in that order."""
+        """The samples at given places, in that order, each as on its first visit."""
         index_B = np.asarray(index_B, np.int64)
         image_BSS = None if self.image_NSS is not None else torch.from_numpy(_read_squares(self.squares, index_B))
-        return self._samples(index_B, image_BSS)
+        return self._samples(Visits(index_B, np.zeros_like(index_B)), image_BSS)
 
     def batches(
-        self, schedule: Schedule, *, seed: int, batch_size: int, after: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        schedule: Schedule,
+        *,
+        seed: int,
+        batch_size: int,
+        measured_share: float = 0.0,
+        after: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> Generator[tuple[int, Samples], None, None]:
         """Steps ``after + 1`` to the last, each with its batch.
 
@@ -142,6 +154,7 @@ class TrainingData:
         schedule : Schedule
         seed : of the order
         batch_size : images a step over all processes
+        measured_share : of the visits that are to images with measured gaze, at least; see `epoch_visits`
         after : steps already done
         rank, ranks : this process's place; it gets its own contiguous share of every batch
 
@@ -151,32 +164,34 @@ class TrainingData:
         """
         share = batch_size // ranks
 
-        def places() -> Iterator[tuple[int, NDArray[np.int64]]]:
-            epoch, order_N = -1, np.empty(0, np.int64)
+        def visits() -> Iterator[tuple[int, Visits]]:
+            epoch = -1
             for step in range(after + 1, schedule.steps + 1):
                 if schedule.epoch(step) != epoch:
                     epoch = schedule.epoch(step)
-                    order_N = permutation(seed, epoch, len(self))
+                    index_N, visit_N = epoch_visits(seed, epoch, self.measured_N, measured_share=measured_share)
                 start = (step - 1) % schedule.steps_per_epoch * batch_size + rank * share
-                yield step, order_N[start : start + share]
+                yield step, Visits(index_N[start : start + share], visit_N[start : start + share])
 
         if self.image_NSS is not None:
-            for step, index_B in places():
-                yield step, self._samples(index_B, None)
+            for step, batch in visits():
+                yield step, self._samples(batch, None)
             return
 
-        def read() -> Iterator[tuple[int, NDArray[np.int64], Tensor]]:
-            for step, index_B in places():
-                image_BSS = torch.from_numpy(_read_squares(self.squares, index_B))
-                yield step, index_B, image_BSS.pin_memory() if self.device.type == "cuda" else image_BSS
+        def read() -> Iterator[tuple[int, Visits, Tensor]]:
+            for step, batch in visits():
+                image_BSS = torch.from_numpy(_read_squares(self.squares, batch.index_N))
+                yield step, batch, image_BSS.pin_memory() if self.device.type == "cuda" else image_BSS
 
-        for step, index_B, image_BSS in _prefetched(read):
-            yield step, self._samples(index_B, image_BSS)
+        for step, batch, image_BSS in _prefetched(read):
+            yield step, self._samples(batch, image_BSS)
 
-    def _samples(self, index_B: NDArray[np.int64], image_BSS: Tensor | None) -> Samples:
-        place_B = torch.from_numpy(np.ascontiguousarray(index_B))
+    def _samples(self, visits: Visits, image_BSS: Tensor | None) -> Samples:
+        # one copy to the device for both
+        place_2B = torch.from_numpy(np.stack([visits.index_N, visits.visit_N]))
         if self.device.type == "cuda":
-            place_B = place_B.pin_memory().to(self.device, non_blocking=True)
+            place_2B = place_2B.pin_memory().to(self.device, non_blocking=True)
+        place_B, visit_B = place_2B
         frame_B6 = self.frame_N6[place_B]
         gaussians_BF9, tau_B, confidence_B = self.prior.gather(place_B, frame_B6)
         if image_BSS is None:
@@ -190,6 +205,7 @@ class TrainingData:
             confidence_B=confidence_B,
             valid_B4=self.valid_N4[place_B],
             index_B=place_B,
+            visit_B=visit_B,
             features_BRCD=self.features_NRCD[place_B],
         )
 
@@ -269,6 +285,7 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior,
+        measured_N=np.concatenate([part.measured for part in parts]),
         features_NRCD=features_NRCD.to(device),
     )
 

@@ -1,7 +1,7 @@
 """The whole method, read top to bottom from `reconstruct` on: from stored images and fixations to weighted errors.
 
 Every method of the table in method.md (f) is this function under another configuration. All randomness is a function
-of (seed, epoch, image), all shapes are fixed, and nothing is read back from the device, so a step can be compiled,
+of (seed, visit, image), all shapes are fixed, and nothing is read back from the device, so a step can be compiled,
 captured in a graph and resumed from its number alone. Only the network runs in the precision of the caller's autocast;
 crops, priors, targets, weights and losses are float32 or better.
 
@@ -74,7 +74,7 @@ class Reconstruction(NamedTuple):
 
 
 def training_losses(
-    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor, epoch: int | Tensor
+    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor
 ) -> dict[str, Tensor]:
     """Losses of one training step.
 
@@ -84,7 +84,6 @@ def training_losses(
     samples : Samples, on the model's device
     config : Config
     progress : share of the training done, in [0, 1]; a tensor where the step is compiled once for all steps
-    epoch : number of the epoch, the key of the random draws beside the seed and the image
 
     Returns
     -------
@@ -92,7 +91,7 @@ def training_losses(
         ``loss``, their sum; ``loss_4x`` ... for each scale; ``loss_gaze``, the gaze head's, before its weight;
         ``loss_rank``, the loss predictor's.
     """
-    return losses_of(reconstruct(model, samples, config, progress=progress, epoch=epoch), config)
+    return losses_of(reconstruct(model, samples, config, progress=progress), config)
 
 
 def losses_of(step: Reconstruction, config: Config) -> dict[str, Tensor]:
@@ -124,35 +123,35 @@ def losses_of(step: Reconstruction, config: Config) -> dict[str, Tensor]:
 
 
 def reconstruct(
-    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor, epoch: int | Tensor
+    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor
 ) -> Reconstruction:
     """The method: crop, prior, partition, mask, targets, network, recalibration, weights; arguments as above."""
-    crops = draw_views(samples, config, grid=model.encoder.grid, epoch=epoch)
+    crops = draw_views(samples, config, grid=model.encoder.grid)
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
-    plan = plan_masks(model, crops, guidance, samples.index_B, config, progress=progress, epoch=epoch)
+    plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=progress)
     keep = plan.score_BL.shape[1] - hidden_at(model, config, progress)
     selection = select(*plan, keep=keep)
     targets = make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=config.decoder.scales)
     return complete(model, crops, guidance, selection, targets, config, progress=progress)
 
 
-def draw_views(samples: Samples, config: Config, *, grid: tuple[int, int], epoch: int | Tensor) -> Crops:
+def draw_views(samples: Samples, config: Config, *, grid: tuple[int, int]) -> Crops:
     """(a) One box and one flip for the image and for its gaze."""
-    grey_BHW, boxes_B4, flip_B = cut_images(samples, config, epoch=epoch)
+    grey_BHW, boxes_B4, flip_B = cut_images(samples, config)
     return Crops(grey_BHW, *read_gaze(samples, boxes_B4, flip_B, config, grid=grid))
 
 
-def cut_images(samples: Samples, config: Config, *, epoch: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def cut_images(samples: Samples, config: Config) -> tuple[Tensor, Tensor, Tensor]:
     """Crops (B, H, W) in [0, 1], their boxes (B, 4) in stored pixels, and which of them are mirrored (B,)."""
-    seed, index_B = config.seed, samples.index_B
+    seed, visit_B, index_B = config.seed, samples.visit_B, samples.index_B
     with torch.autocast(samples.image_BSS.device.type, enabled=False):
         boxes_B4 = draw_crops(
-            uniform(seed, epoch, index_B, stream=Stream.CROP, n=CROP_DRAWS),
+            uniform(seed, visit_B, index_B, stream=Stream.CROP, n=CROP_DRAWS),
             samples.valid_B4,
             scale=config.data.crop_scale,
             ratio=config.data.crop_ratio,
         )
-        flip_B = draw_flips(uniform(seed, epoch, index_B, stream=Stream.FLIP, n=1)[:, 0], config.data.hflip)
+        flip_B = draw_flips(uniform(seed, visit_B, index_B, stream=Stream.FLIP, n=1)[:, 0], config.data.hflip)
         return crop_images(samples.image_BSS, boxes_B4, flip_B, config.data.input_size), boxes_B4, flip_B
 
 
@@ -194,11 +193,11 @@ def plan_masks(
     model: MaskedImageModel,
     crops: Crops,
     guidance: Guidance | None,
+    visit_B: Tensor,
     index_B: Tensor,
     config: Config,
     *,
     progress: float | Tensor,
-    epoch: int | Tensor,
 ) -> Plan:
     """(b) Which patches to hide, in the terms of the selector: by ``mask.kind``, at this point of its schedules."""
     rows, cols = model.encoder.grid
@@ -212,14 +211,14 @@ def plan_masks(
         kind = "soft"
     kappa = scheduled(config.mask.kappa, config.mask.kappa_end)
     if config.mask.kappa_jitter > 0:
-        draw_B = uniform(config.seed, epoch, index_B, stream=Stream.KAPPA, n=1)[:, 0].double()
+        draw_B = uniform(config.seed, visit_B, index_B, stream=Stream.KAPPA, n=1)[:, 0].double()
         kappa = (kappa + config.mask.kappa_jitter * (2 * draw_B - 1)).clamp(0, 1)
     # (e) the less the gaze is trusted, the nearer to the random rate; in this form exactly kappa at a confidence of 1
     ratio = _ratio_at(config, progress)
     kappa_B = kappa + (1 - crops.confidence_B.double()) * (ratio - kappa)
     with torch.autocast(index_B.device.type, enabled=False):
         cues = Cues(
-            draws_BL=uniform(config.seed, epoch, index_B, stream=Stream.MASK, n=rows * cols),
+            draws_BL=uniform(config.seed, visit_B, index_B, stream=Stream.MASK, n=rows * cols),
             relevant_BL=crops.relevant_BL,
             mass_BL=pool_mass(crops.fine_BRS, 1).flatten(1),
             attention_BL=None if guidance is None else guidance.attention_BL,
@@ -323,7 +322,7 @@ def _as_tensor(progress: float | Tensor, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def panels(
-    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor, epoch: int | Tensor
+    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float | Tensor
 ) -> dict[str, np.ndarray]:
     """What a step sees and makes, for pictures; arguments as for `training_losses`.
 
@@ -338,7 +337,7 @@ def panels(
     # nothing may be drawn from the global generator (drop path), or a run would depend on its panels
     was_training = model.training
     model.eval()
-    step = reconstruct(model, samples, config, progress=progress, epoch=epoch)
+    step = reconstruct(model, samples, config, progress=progress)
     model.train(was_training)
     grid = model.encoder.grid
     pictures = {

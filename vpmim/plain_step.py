@@ -26,16 +26,14 @@ from vpmim.random import Stream, uniform
 from vpmim.settings import Config
 
 
-def plain_losses(
-    model: MaskedImageModel, samples: Samples, config: Config, *, progress: float, epoch: int
-) -> dict[str, Tensor]:
+def plain_losses(model: MaskedImageModel, samples: Samples, config: Config, *, progress: float) -> dict[str, Tensor]:
     """What `vpmim.objective.training_losses` gives, from samples on the host; boxes are rounded to whole pixels."""
     device = next(model.parameters()).device
-    views = [plain_view(one, config, grid=model.encoder.grid, epoch=epoch) for one in samples.split(1)]
+    views = [plain_view(one, config, grid=model.encoder.grid) for one in samples.split(1)]
     crops = Crops(*(torch.cat(parts).to(device) for parts in zip(*views, strict=True)))
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
-    index_B = samples.index_B.to(device)
-    plan = plan_masks(model, crops, guidance, index_B, config, progress=progress, epoch=epoch)
+    visit_B, index_B = samples.visit_B.to(device), samples.index_B.to(device)
+    plan = plan_masks(model, crops, guidance, visit_B, index_B, config, progress=progress)
     selection = plain_select(plan, hidden=hidden_at(model, config, progress))
     targets = [
         make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=(scale,))[0]
@@ -45,15 +43,16 @@ def plain_losses(
     return losses_of(step, config)
 
 
-def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int], epoch: int) -> Crops:
+def plain_view(sample: Samples, config: Config, *, grid: tuple[int, int]) -> Crops:
     """One image cut out, resized and mirrored on the host, and its prior; the box that ours takes, in whole pixels."""
+    visit_1, index_1 = sample.visit_B, sample.index_B
     box_14 = draw_crops(
-        uniform(config.seed, epoch, sample.index_B, stream=Stream.CROP, n=CROP_DRAWS),
+        uniform(config.seed, visit_1, index_1, stream=Stream.CROP, n=CROP_DRAWS),
         sample.valid_B4,
         scale=config.data.crop_scale,
         ratio=config.data.crop_ratio,
     )
-    flip_1 = draw_flips(uniform(config.seed, epoch, sample.index_B, stream=Stream.FLIP, n=1)[:, 0], config.data.hflip)
+    flip_1 = draw_flips(uniform(config.seed, visit_1, index_1, stream=Stream.FLIP, n=1)[:, 0], config.data.hflip)
     x0, y0, x1, y1 = (math.floor(edge + 1) for edge in box_14[0].tolist())  # the edge before pixel i is i - 0.5
     x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
     cut = sample.image_BSS[:, y0:y1, x0:x1].float() / 255

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: the draw for an image depends on (seed, epoch, image, stream) and on nothing else.
+"""Counter-based random numbers: the draw for an image depends on (seed, visit, image, stream) and on nothing else.
 
 A training step that draws from here has no generator state to save or to share. A resumed run, a batch of another
 composition, several processes and another device all see the same numbers bit for bit, because everything up to
@@ -32,14 +32,14 @@ class Stream(IntEnum):
     KAPPA = 3
 
 
-def uniform(seed: int, epoch: int | Tensor, index_B: Tensor, *, stream: int, n: int) -> Tensor:
+def uniform(seed: int, visit: int | Tensor, index_B: Tensor, *, stream: int, n: int) -> Tensor:
     """Uniform numbers for a batch.
 
     Parameters
     ----------
     seed : int in [0, 2^64)
-    epoch : int in [0, 2^32), or int64 tensor that broadcasts against `index_B`
-        A tensor keeps a compiled step from being compiled anew for each epoch.
+    visit : int in [0, 2^32), or int64 tensor that broadcasts against `index_B`
+        Which of its visits to the image this is; the epoch, where each epoch visits an image once.
     index_B : (B,) int64 in [0, 2^32)
         Each image's place in the data set; its device is where the numbers are made.
     stream : int in [0, 2^32)
@@ -53,21 +53,21 @@ def uniform(seed: int, epoch: int | Tensor, index_B: Tensor, *, stream: int, n: 
 
     Notes
     -----
-    Philox4x32-10 (Salmon et al., SC 2011) with the counter (block of four draws, image, epoch, stream) and the seed as
+    Philox4x32-10 (Salmon et al., SC 2011) with the counter (block of four draws, image, visit, stream) and the seed as
     its key.
     """
     block_J = torch.arange(-(-n // 4), device=index_B.device)
     none_BJ = torch.zeros_like(index_B)[:, None] + torch.zeros_like(block_J)
-    epoch_B = torch.zeros_like(index_B) + epoch
-    counter = (none_BJ + block_J, none_BJ + index_B[:, None], none_BJ + epoch_B[:, None], none_BJ + stream)
+    visit_B = torch.zeros_like(index_B) + visit
+    counter = (none_BJ + block_J, none_BJ + index_B[:, None], none_BJ + visit_B[:, None], none_BJ + stream)
     words = philox(counter, (seed & _WORD, seed >> 32 & _WORD))
     word_BN = torch.stack(words, dim=2).flatten(1)[:, :n]
     return (word_BN >> (32 - _FLOAT_BITS)).to(torch.float32) * 2.0**-_FLOAT_BITS
 
 
-def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Order in which an epoch visits n images: (n,) int64, a function of (seed, epoch, n)."""
-    return np.random.default_rng((seed, epoch)).permutation(n)
+def permutation(seed: int, epoch: int, n: int, *, stream: int = 0) -> np.ndarray:
+    """Order in which an epoch visits n images: (n,) int64, a function of (seed, epoch, stream, n)."""
+    return np.random.default_rng((seed, epoch, stream)).permutation(n)
 
 
 def philox(

@@ -107,7 +107,7 @@ def make_panels(
     """What a step sees and makes of the first images, those with gaze before the others."""
     without = (data.prior.row_N == 0).int()
     index_B = without.argsort(stable=True)[:PANEL_IMAGES].cpu().numpy()
-    return panels(model, data.gather(index_B), config, progress=progress, epoch=0)
+    return panels(model, data.gather(index_B), config, progress=progress)
 
 
 def panel_steps(config: Config, schedule: Schedule) -> set[int]:

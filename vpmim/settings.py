@@ -51,6 +51,8 @@ class DataConfig:
     crop_ratio : range of the crop's width / height
     hflip : probability of a horizontal flip
     mean, std : normalisation of the [0, 1] grey values, recorded with the weights
+    measured_share : at least this share of what a run visits are images whose gaze was measured, which then come more
+        often than the others; 0 = all equally often
     residency : where the images live: on the ``device``, ``stream`` from disk, or ``auto`` (device if they fit)
     """
 
@@ -60,6 +62,7 @@ class DataConfig:
     hflip: float = 0.5
     mean: float = 0.5
     std: float = 0.25
+    measured_share: float = 0.0
     residency: Literal["auto", "device", "stream"] = "auto"
 
     def __post_init__(self) -> None:
@@ -70,6 +73,7 @@ class DataConfig:
         require(0 < low <= high, "data.crop_ratio", "[low, high] with 0 < low <= high", self.crop_ratio)
         require(0 <= self.hflip <= 1, "data.hflip", "a probability in [0, 1]", self.hflip)
         require(self.std > 0, "data.std", "a positive number", self.std)
+        require(0 <= self.measured_share <= 1, "data.measured_share", "a share in [0, 1]", self.measured_share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config = model, config
 
-    def forward(self, samples: Samples, *, progress: float | Tensor, epoch: int | Tensor) -> dict[str, Tensor]:
-        return training_losses(self.model, samples, self.config, progress=progress, epoch=epoch)
+    def forward(self, samples: Samples, *, progress: float | Tensor) -> dict[str, Tensor]:
+        return training_losses(self.model, samples, self.config, progress=progress)
 
 
 class TrainingStep:
@@ -72,7 +72,7 @@ class TrainingStep:
             # its launches take, so they are asked for by name and are not what "auto" means.
             self._objective.compile(dynamic=False, mode="reduce-overhead" if graphs else None)
 
-    def __call__(self, samples: Samples, *, lr: float, progress: float, epoch: int) -> dict[str, Tensor]:
+    def __call__(self, samples: Samples, *, lr: float, progress: float) -> dict[str, Tensor]:
         """Take the step.
 
         Parameters
@@ -80,7 +80,6 @@ class TrainingStep:
         samples : this process's share of the batch
         lr : learning rate
         progress : share of the training done, in [0, 1)
-        epoch : number of the epoch
 
         Returns
         -------
@@ -90,13 +89,10 @@ class TrainingStep:
         train, device = self.config.train, self.place.device
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        at: dict[str, float | Tensor] = {"progress": progress, "epoch": epoch}
-        if self.compiled:  # as tensors, or the step would be compiled anew for each value
+        at: float | Tensor = progress
+        if self.compiled:  # as a tensor, or the step would be compiled anew for each value
             torch.compiler.cudagraph_mark_step_begin()
-            at = {
-                "progress": torch.full((), progress, dtype=torch.float64, device=device),
-                "epoch": torch.full((), epoch, dtype=torch.int64, device=device),
-            }
+            at = torch.full((), progress, dtype=torch.float64, device=device)
         parts = samples.split(len(samples.index_B) // train.accumulate)
         means: dict[str, Tensor] = {}
         for part in parts:
@@ -104,7 +100,7 @@ class TrainingStep:
             alone = self.place.ranks > 1 and part is not parts[-1]
             with self._objective.no_sync() if alone else nullcontext():
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                    terms = self._objective(part, **at)
+                    terms = self._objective(part, progress=at)
                 (terms["loss"] / len(parts)).backward()
             for name, term in terms.items():
                 share = term.detach() / len(parts)

@@ -189,6 +189,7 @@ def train(
             schedule,
             seed=config.seed,
             batch_size=config.train.batch_size,
+            measured_share=config.data.measured_share,
             after=done,
             rank=place.rank,
             ranks=place.ranks,
@@ -199,7 +200,7 @@ def train(
             lr = schedule.learning_rate(step)
             if config.model.drop_path > 0:  # the one draw that comes from torch's own generator
                 torch.manual_seed((config.seed * schedule.steps + step) * place.ranks + place.rank)
-            terms = take_step(samples, lr=lr, progress=schedule.progress(step), epoch=schedule.epoch(step))
+            terms = take_step(samples, lr=lr, progress=schedule.progress(step))
             unread.append(Figures.of(step, lr, terms, stop=stop.is_set(), place=place))
             due = step % config.train.checkpoint_every == 0 or step == schedule.steps
             # a GPU's figures are read a step later, when they have long arrived, so that it never waits to be read

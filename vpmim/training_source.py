@@ -39,6 +39,8 @@ class Part(NamedTuple):
     gaussians: list[NDArray[np.float64]]
     confidence: NDArray[np.float64]
     """In [0, 1]: how far each image's gaze can be trusted; 1 where there is none to trust."""
+    measured: NDArray[np.bool_]
+    """Whose gaze a person's tracker measured, rather than a model predicted; False where there is none."""
     facts: dict[str, Any]
     failures: list[tuple[str, str, str]]
 
@@ -62,7 +64,8 @@ def open_training_cache(path: Path, *, trusting: bool) -> Part:
     if not len(cache):
         raise DataError(f"the cache {path.name} holds no image")
     gaussians = np.split(np.asarray(cache.all_fixations)[:, :9], cache.offsets[1:-1])
-    predicted = np.array([kind == "predicted" for kind in cache.gaze_kinds])
+    kinds = cache.gaze_kinds
+    predicted, measured = (np.array([kind == wanted for kind in kinds]) for wanted in ("predicted", "measured"))
     confidence = np.ones(len(cache))
     if not trusting:
         confidence[predicted] = [_confidence(cache, row) for row in np.flatnonzero(predicted)]
@@ -78,7 +81,7 @@ def open_training_cache(path: Path, *, trusting: bool) -> Part:
         "predicted_from": cache.header.get("inputs", {}).get("source"),
     }
     image_ids = [str(row["image_id"]) for row in cache.rows]
-    return Part(list(cache.ids), image_ids, cache.images, cache.frames, gaussians, confidence, facts, [])
+    return Part(list(cache.ids), image_ids, cache.images, cache.frames, gaussians, confidence, measured, facts, [])
 
 
 def read_training_folder(root: Path, size: int) -> Part:
@@ -112,7 +115,8 @@ def read_training_folder(root: Path, size: int) -> Part:
     }
     squares = np.concatenate([batch.squares for batch in batches])
     frames = np.concatenate([batch.frames for batch in batches])
-    return Part(read, read, squares, frames, [np.zeros((0, 9))] * len(read), np.ones(len(read)), facts, failures)
+    none, n = np.zeros((0, 9)), len(read)
+    return Part(read, read, squares, frames, [none] * n, np.ones(n), np.zeros(n, bool), facts, failures)
 
 
 def _confidence(cache: PriorCache, row: int) -> float:

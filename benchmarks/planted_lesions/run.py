@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling import MEASURED, NONE, PREDICTED, SIZES, predict, predicted_cache, scaling_grid
+from scaling import GAZE, NONE, SIZES, predict, predicted_cache, scaling_grid
 from scene import CONDITIONS, KINDS
 from supervised import supervised_auc
 
@@ -98,12 +98,12 @@ def main() -> None:
 def scale(size: Sequence[str], methods: Grid, out: Path, run: Any, *, device: str) -> list[dict[str, Any]]:
     """The scaling curve: what is trained without predictions first, since an encoder of it makes them."""
     images = {share: len(open_cache(out / "caches" / name)) for share, name in SIZES.items()}
-    grid = scaling_grid(size, methods.seeds, (NONE, MEASURED), images)
+    grid = scaling_grid(size, methods.seeds, (NONE,), images)
     run(grid)
     encoder = cell_folder(out / "runs", grid.arms[0].name, grid.seeds[0]) / RUN
     predict(out / "caches", encoder, out / "gaze_models", device=device, say=print)
     whole = next(arm for arm in methods.arms if arm.name == FULL)
-    grid = scaling_grid(size, methods.seeds, (NONE, MEASURED, PREDICTED), images)
+    grid = scaling_grid(size, methods.seeds, GAZE, images)
     return run(dataclasses.replace(grid, arms=(*grid.arms, whole)))
 
 

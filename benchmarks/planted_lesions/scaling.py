@@ -1,7 +1,8 @@
 """How pre-training grows past the images with gaze: more images, of which a tenth of all was read.
 
 At 10, 25, 50 and 100 % of the training images the same images have gaze. The others have none ("measured"), or what a
-model fitted to the measured gaze predicts ("measured and predicted"); or nothing of the gaze is used ("none"). Every
+model fitted to the measured gaze predicts ("measured and predicted"); or nothing of the gaze is used ("none"). With
+"drawn half of the time" every other image a run sees is one of those that were read (``data.measured_share``). Every
 run takes as many steps as one on all images does.
 """
 
@@ -23,6 +24,8 @@ SIZES = {10: "scale_10", 25: "scale_25", 50: "scale_50", 100: "tenth"}
 """Per cent of the training images -> cache with the measured gaze."""
 
 NONE, MEASURED, PREDICTED = "none", "measured", "measured and predicted"
+MEASURED_HALF, PREDICTED_HALF = (f"{kind}, measured drawn half of the time" for kind in (MEASURED, PREDICTED))
+GAZE = (NONE, MEASURED, PREDICTED, MEASURED_HALF, PREDICTED_HALF)
 PYRAMID = "decoder.taps=[1, 2, -1, 0]"
 
 
@@ -33,20 +36,21 @@ def scaling_grid(size: Sequence[str], seeds: tuple[int, ...], kinds: Sequence[st
     ----------
     size : overrides of a file of ``benchmarks/sizes``
     seeds : of pre-training
-    kinds : of `NONE`, `MEASURED`, `PREDICTED`
+    kinds : of `GAZE`
     images : per cent -> number of images
     """
     arms = []
     whole = plan_schedule(load_config("vp_mim_joint", [PYRAMID, *size]), images[100])
     for share in sorted(SIZES, reverse=True):
         for kind in kinds:
-            if kind == PREDICTED and share == min(SIZES):
-                continue  # all of these images were read
+            predicted, half = kind in (PREDICTED, PREDICTED_HALF), kind in (MEASURED_HALF, PREDICTED_HALF)
+            if (predicted and share == min(SIZES)) or (half and share <= 25):
+                continue  # all of these images were read, or nearly half
             source = ["prior.source=none"] if kind == NONE else []
-            config = load_config("vp_mim_joint", [PYRAMID, *size, *source])
+            config = load_config("vp_mim_joint", [PYRAMID, *size, *source, f"data.measured_share={0.5 if half else 0}"])
             epoch = plan_schedule(config, images[share]).steps_per_epoch
             train = dataclasses.replace(config.train, max_steps=whole.steps, warmup_epochs=whole.warmup / epoch)
-            data = predicted_cache(share) if kind == PREDICTED else SIZES[share]
+            data = predicted_cache(share) if predicted else SIZES[share]
             arms.append(Arm(f"{share} % of the images, {kind}", dataclasses.replace(config, train=train), data))
     return Grid("scaling", tuple(arms), seeds)
 
