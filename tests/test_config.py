@@ -46,6 +46,7 @@ def test_the_defaults_are_vp_mim():
 def test_cxr_mim_and_localmim_differ_from_vp_mim_in_the_prior_alone():
     about_the_prior = {
         "prior.source",
+        "data.measured_share",
         "mask.kind",
         "loss.gaze_weighting",
         "loss.normalise",
@@ -95,16 +96,22 @@ def test_published_recipes_change_the_recipe_and_not_the_method():
     assert rates["cxr_mim"] == pytest.approx(1.5e-3)
 
 
-def test_the_paper_s_vp_mim_is_ours_without_the_gaze_head():
+def test_the_paper_s_vp_mim_is_ours_without_the_gaze_head_and_prefers_no_image():
     paper = load_config("paper/vp_mim")
-    assert differences(paper, load_config("vp_mim")) == ["loss.gaze_prediction: 0.0 -> 0.3"]
+    assert differences(paper, load_config("vp_mim")) == [
+        "data.measured_share: 0.0 -> 0.5",
+        "loss.gaze_prediction: 0.0 -> 0.3",
+    ]
     assert differences(paper, load_config("vp_mim_joint")) == ["loss.gaze_prediction: 0.0 -> 0.1"]
     assert not paper.predicts_gaze
     assert load_config("vp_mim").predicts_gaze
 
 
-def test_without_a_prior_there_is_no_gaze_head():
+def test_without_a_prior_there_is_no_gaze_head_and_no_image_is_preferred():
     assert not load_config("vp_mim", ["prior.source=none"]).predicts_gaze
+    assert load_config("vp_mim", ["prior.source=none"]).measured_share == 0
+    assert load_config("vp_mim", ["prior.source=shuffled"]).measured_share == 0.5  # a control changes the map alone
+    assert [load_config(name).measured_share for name in ("paper/vp_mim", "cxr_mim", "mae")] == [0, 0, 0]
     assert load_config("mae", ["loss.gaze_prediction=0.1"]).predicts_gaze
 
 

@@ -51,8 +51,8 @@ class DataConfig:
     crop_ratio : range of the crop's width / height
     hflip : probability of a horizontal flip
     mean, std : normalisation of the [0, 1] grey values, recorded with the weights
-    measured_share : at least this share of what a run visits are images whose gaze was measured, which then come more
-        often than the others; 0 = all equally often
+    measured_share : at least this share of what a run sees are images whose gaze was measured, which then come more
+        often than the others; 0, or a method that does nothing with gaze = all equally often
     residency : where the images live: on the ``device``, ``stream`` from disk, or ``auto`` (device if they fit)
     """
 
@@ -62,7 +62,7 @@ class DataConfig:
     hflip: float = 0.5
     mean: float = 0.5
     std: float = 0.25
-    measured_share: float = 0.0
+    measured_share: float = 0.5
     residency: Literal["auto", "device", "stream"] = "auto"
 
     def __post_init__(self) -> None:
@@ -361,6 +361,11 @@ class Config:
         )
         asked = self.mask.kind == "regions" or weighted or self.loss.gaze_prediction > 0
         return asked and self.prior.source != "none"
+
+    @property
+    def measured_share(self) -> float:
+        """``data.measured_share``, of a method that does something with gaze; of another 0."""
+        return self.data.measured_share if self.uses_gaze else 0.0
 
     @property
     def learning_rate(self) -> float:

@@ -189,7 +189,7 @@ def train(
             schedule,
             seed=config.seed,
             batch_size=config.train.batch_size,
-            measured_share=config.data.measured_share,
+            measured_share=config.measured_share,
             after=done,
             rank=place.rank,
             ranks=place.ranks,
