@@ -20,9 +20,11 @@ import numpy as np
 
 from gazekit.array_view import ArrayView, row_position
 from gazekit.cache_files import (
+    PREDICTED,
     check_finite,
     check_values,
     gaze_kind,
+    is_invented,
     map_array,
     read_header,
     read_readings,
@@ -178,6 +180,14 @@ class PriorCache:
     def gaze_kinds(self) -> list[str | None]:
         """Whose gaze each row has: "measured", "predicted" (a model's, no person's) or None; in the order of `ids`."""
         return [gaze_kind(row) for row in self.rows]
+
+    @cached_property
+    def simulated_gaze(self) -> bool:
+        """Whether it has gaze, and all of it is of no person; predictions fitted to such gaze are no better."""
+        predictor = self.parameters.get("predictor")
+        fitted_to_it = isinstance(predictor, dict) and predictor.get("fitted_on_simulated_gaze") is True
+        kinds = [(kind, row) for kind, row in zip(self.gaze_kinds, self.rows, strict=True) if kind is not None]
+        return bool(kinds) and all(is_invented(row) or (kind == PREDICTED and fitted_to_it) for kind, row in kinds)
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:

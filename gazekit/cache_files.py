@@ -149,6 +149,15 @@ def gaze_kind(row: Mapping[str, Any]) -> str | None:
     return (row.get("gaze") or MEASURED) if row.get("n_fixations") else None
 
 
+def is_invented(row: Mapping[str, Any]) -> bool:
+    """Whether a row of ``shard.json`` is of no person: its data set says so, or its patient's or image's id.
+
+    Simulators call their data set "simulated", or invent ids that begin with 99.
+    """
+    name = str(row.get("patient_id") or row["image_id"])
+    return row.get("dataset") == "simulated" or name.lstrip("pP").startswith("99")
+
+
 def map_array(path: Path, spec: ArraySpec, n: int) -> NDArray[Any]:
     """Memory-map one ``.npy`` file after checking that it is exactly what it must be.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gazekit.cache_files import PREDICTED
 from gazekit.errors import REASONS, InputError
-from gazekit.report_data import GAZE_FIELDS, image_data, shown_by_image, simulated
+from gazekit.report_data import GAZE_FIELDS, image_data, shown_by_image
 from gazekit.shards import replacing
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _about(cache: PriorCache, shown: int) -> dict[str, Any]:
         "readings": sum(row["n_readings"] for row in cache.rows),
         "looks": int(cache.offsets[-1]),
         "seconds": sum(row["dwell_s"] for row in cache.rows),
-        "simulated": simulated(cache),
+        "simulated": cache.simulated_gaze,
         "predicted": sum(kind == PREDICTED for kind in cache.gaze_kinds),
         "failures": failures[:MAX_FAILURES],
         "failed": len(failures),

@@ -85,12 +85,6 @@ def image_data(cache: PriorCache, rows: Sequence[int], first: int) -> tuple[dict
     ]
 
 
-def simulated(cache: PriorCache) -> bool:
-    """Whether every patient, or image without one, has an invented id, which begins with 99: gaze of no person."""
-    names = [str(row.get("patient_id") or row["image_id"]) for row in cache.rows]
-    return bool(names) and all(name.lstrip("pP").startswith("99") for name in names)
-
-
 def shown_by_image(parameters: dict[str, Any]) -> bool:
     """Whether a row of the cache is an image, whose readings go by their own ids, not by the row's."""
     return bool(parameters.get("per", "image") == "image" and parameters.get("window", "whole") == "whole")

@@ -40,6 +40,34 @@ def copy(built: Path, tmp_path: Path) -> Path:
     return shutil.copytree(built, tmp_path / "cache")
 
 
+REAL, INVENTED = {"image_id": "99a", "patient_id": "10000032"}, {"image_id": "a", "patient_id": "p9900032"}
+CALLED_SO = {"image_id": "a", "patient_id": "10000032", "dataset": "simulated"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fitted_to_it", "expected"),
+    [
+        ([REAL], False, False),
+        ([INVENTED], False, True),
+        ([{"image_id": "990001"}], False, True),  # of no known patient
+        ([CALLED_SO, INVENTED], False, True),
+        ([INVENTED, REAL], False, False),
+        ([INVENTED, REAL | {"n_fixations": 0}], False, True),  # which has no gaze to speak of
+        ([INVENTED | {"n_fixations": 0}], False, False),
+        ([REAL | {"gaze": "predicted"}], True, True),
+        ([REAL | {"gaze": "predicted"}], False, False),
+        ([REAL], True, False),
+    ],
+)
+def test_gaze_is_called_simulated_where_it_is_no_person_s(rows, fitted_to_it, expected):
+    rows = [{"n_fixations": 3} | row for row in rows]
+    header = {"parameters": {"image_size": 32, "grid": [4, 4], "heatmap_size": 0}, "fingerprint": "", "shards": []}
+    header["parameters"]["predictor"] = {"fitted_on_simulated_gaze": fitted_to_it}
+    cache = PriorCache(Path("cache"), header)
+    cache.rows = rows
+    assert cache.simulated_gaze is expected
+
+
 def row_digest(cache: PriorCache, i: int) -> bytes:
     """All the arrays of a row, in one."""
     record = cache[i]

@@ -21,7 +21,7 @@ from gazekit.cache import open_cache
 from gazekit.errors import InputError
 from gazekit.prior import Prior
 from gazekit.report import island, write_report
-from gazekit.report_data import GAZE_FIELDS, image_data, merge_neighbours, simulated
+from gazekit.report_data import GAZE_FIELDS, image_data, merge_neighbours
 
 
 class Page(HTMLParser):
@@ -257,14 +257,6 @@ def test_sentences_and_rows_without_reading_lines_are_shown(tmp_path):
     assert any(reading["window"] for reading in readings)
     plain = open_cache(write_cache(tmp_path / "plain", images=3, without_gaze=1))
     assert write_report(plain, tmp_path / "p.html")["readings"] == 3
-
-
-def test_gaze_with_ordinary_ids_is_not_called_simulated(cache):
-    class Real:
-        rows = [{"image_id": "ab", "patient_id": "10000032"}, {"image_id": "99a", "patient_id": "99p1"}]
-
-    assert simulated(cache)
-    assert not simulated(Real())
 
 
 def test_the_same_cache_gives_the_same_page(cache, tmp_path):

@@ -94,13 +94,12 @@ def test_simulated_gaze_and_a_small_run_are_said_first(whole):
     assert "no evidence for or against the method" in first
 
 
-def test_gaze_with_ordinary_ids_is_not_called_simulated():
-    from vpmim.report_gaze import simulated
-
-    real = SimpleNamespace(rows=[{"image_id": "ab12", "patient_id": "10000032"}], ids=["ab12"])
-    mixed = SimpleNamespace(rows=[{"image_id": "99ab", "patient_id": "10000032"}], ids=["99ab"])
-    invented = SimpleNamespace(rows=[{"image_id": "99ab", "patient_id": "99000032"}], ids=["99ab"])
-    assert [simulated(cache) for cache in (real, mixed, invented)] == [False, False, True]
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_page_without_the_cache_says_too_that_its_gaze_is_simulated(tmp_path, simulated):
+    parts = [{"images": 8, "with_gaze": 6, "simulated": simulated}, {"images": 9, "with_gaze": 0, "simulated": False}]
+    run = write_run(tmp_path / "run", data=parts)
+    write_report(run, tmp_path / "report.html")
+    assert ("The gaze is simulated." in (tmp_path / "report.html").read_text(encoding="utf-8")) is simulated
 
 
 @pytest.mark.parametrize(("difference", "shown"), [((-0.1, 0.2), True), ((0.01, 0.09), False)])

@@ -42,7 +42,6 @@ from vpmim.gaze_predictor import (
 )
 from vpmim.gaze_scores import compare_scores, patch_scores
 from vpmim.process import repeatable, usable_device
-from vpmim.report_gaze import simulated
 from vpmim.seen_gaze import NO, YES, SeenGaze, seen_gaze
 from vpmim.weight_files import weights_file
 
@@ -302,7 +301,7 @@ def _read(caches: Sequence[PriorCache], size: int, inputs: Inputs, device: torch
         keys=keys,
         has_patient=has_patient,
         counts=counts,
-        simulated=all(simulated(cache) for cache in caches),
+        simulated=all(cache.simulated_gaze for cache in caches),
     )
 
 

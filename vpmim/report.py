@@ -16,7 +16,7 @@ from vpmim.checkpoint import write_file
 from vpmim.markup import Html, address, callout, join, page, tag
 from vpmim.report_comparison import MAX_RUNS, comparison_section
 from vpmim.report_evaluation import Evaluation, evaluation_section, read_evaluations, rounded
-from vpmim.report_gaze import gaze_section, simulated
+from vpmim.report_gaze import gaze_section
 from vpmim.report_panels import panel_section
 from vpmim.report_sections import config_section, environment_section, training_section
 from vpmim.run_folder import RunError
@@ -205,12 +205,12 @@ def _callout(run: RunRecord, cache: PriorCache | None, notes: Sequence[str]) -> 
             f"Of {run.images('with_gaze'):,} images with gaze, {predicted:,} have a model's prediction: "
             "nobody read them."
         )
-    if cache is not None and simulated(cache):
+    if run.simulated_gaze or (cache is not None and cache.simulated_gaze):
         lines.append(
             join(
                 tag("strong", "The gaze is simulated. "),
-                "All its ids are invented (they begin with 99): no person read these images, and no figure here says ",
-                "anything about radiologists.",
+                "Its ids are invented (they begin with 99), or its data set is called simulated: no person read these ",
+                "images, and no figure here says anything about radiologists.",
             )
         )
     if run.checkpoint is None:

@@ -24,12 +24,6 @@ _LATTICE = 128
 _READERS = ("fixation", "fixation second", "fixation third")
 
 
-def simulated(cache: PriorCache) -> bool:
-    """Whether all images and patients of a cache have invented ids, which begin with 99: gaze of no person."""
-    names = [str(row.get("patient_id") or row["image_id"]) for row in cache.rows] + cache.ids
-    return bool(names) and all(name.lstrip("pP").startswith("99") for name in names)
-
-
 def gaze_section(cache: PriorCache, environment: Mapping[str, Any]) -> Html:
     """Some readings of a cache; where the run was trained on another one, it says so."""
     known = {part.get("fingerprint") for part in environment.get("data") or []}

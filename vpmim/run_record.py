@@ -88,6 +88,12 @@ class RunRecord:
         """Images of its data: all (``images``), those ``with_gaze``, or those with ``predicted`` gaze."""
         return sum(part.get(kind, 0) for part in self.environment.get("data") or [])
 
+    @property
+    def simulated_gaze(self) -> bool:
+        """Whether it has seen gaze, and no person's."""
+        parts = [part for part in self.environment.get("data") or [] if part.get("with_gaze")]
+        return bool(parts) and all(part.get("simulated") for part in parts)
+
     def panel_files(self) -> list[tuple[int, Path]]:
         """Step and path of each file of panels, in the order of the steps."""
         found = sorted((self.folder / PANELS).glob(f"step_{'[0-9]' * 8}.npz"))

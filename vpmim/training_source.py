@@ -77,6 +77,7 @@ def open_training_cache(path: Path, *, trusting: bool) -> Part:
         "image_size": cache.image_size,
         "with_gaze": sum(len(rows) > 0 for rows in gaussians),
         "predicted": int(predicted.sum()),
+        "simulated": cache.simulated_gaze,
         "confidence": float(confidence[predicted].mean()) if predicted.any() else None,
         "predicted_from": cache.header.get("inputs", {}).get("source"),
     }
@@ -110,6 +111,7 @@ def read_training_folder(root: Path, size: int) -> Part:
         "image_size": size,
         "with_gaze": 0,
         "predicted": 0,
+        "simulated": False,
         "confidence": None,
         "predicted_from": None,
     }

@@ -78,7 +78,7 @@ def gaze_fit(
     if alone := results["images_grouped_by_image_id"]:
         note(f"{alone} images name no patient: each counts as a patient of its own")
     if results["simulated_gaze"]:
-        note("the gaze is simulated: its ids begin with 99, and no person looked at these images")
+        note("the gaze is simulated: no person looked at these images")
     saw = results["encoder_saw_gaze"]
     if saw["answer"] != "no":
         unseen = "it has" if saw["answer"] == "yes" else "not known"
