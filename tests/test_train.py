@@ -294,7 +294,9 @@ def test_images_with_measured_gaze_are_drawn_more_often_and_resumed_so(cache, tm
     mixed = [cache, write_folder(tmp_path / "folder", images=24)]
     config = config_for("data.measured_share=0.75")
     train(mixed, tmp_path / "plain", config_for(), device="cpu")
-    train(mixed, tmp_path / "whole", config, device="cpu")
+    said: list[str] = []
+    train(mixed, tmp_path / "whole", config, device="cpu", say=said.append)
+    assert said[-1] == "9 images with measured gaze are drawn 3 times an epoch each (data.measured_share = 0.75)"
     with pytest.raises(CrashError):
         train(mixed, tmp_path / "run", config, device="cpu", on_step=crash_at(7))
     train(mixed, tmp_path / "run", config, device="cpu", resume=True)
