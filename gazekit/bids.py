@@ -23,6 +23,7 @@ import numpy as np
 
 import gazekit
 from gazekit.errors import InputError, RecordError
+from gazekit.new_directory import new_directory
 from gazekit.reading import FIXATION_COLUMNS, OPTIONAL_COLUMNS, POSITION, PX_PER_DEG, SHOWN, TIMES, Reading
 from gazekit.shards import fsync_directory, sync
 
@@ -94,7 +95,6 @@ def write_bids(source: PriorCache | Iterable[Reading], out: str | Path, *, sampl
     Fixations come back equal to 1e-9, in the same order; readings without one (a discarded recording) are left out.
     """
     from gazekit.cache import PriorCache
-    from gazekit.export import new_directory
 
     readings = (one for row in _cached(source) for one in row) if isinstance(source, PriorCache) else source
     runs = _Runs()

@@ -6,9 +6,7 @@ sizes), its arrays and its fixations; transcripts, labels and messages stay in t
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +14,7 @@ from gazekit.bids import write_bids_cache
 from gazekit.errors import InputError
 from gazekit.export_files import write_npy, write_png, write_webdataset
 from gazekit.export_zarr import import_zarr, write_zarr
-from gazekit.locks import hold
-from gazekit.shards import fsync_directory
+from gazekit.new_directory import new_directory, refuse_taken
 
 if TYPE_CHECKING:
     from gazekit.cache import PriorCache
@@ -80,29 +77,3 @@ def check_export(cache: PriorCache, out: Path, *, to: str) -> None:
         raise InputError(f"{nearest} is a file; name a folder to write into")
     if to == "zarr":
         import_zarr()
-
-
-def refuse_taken(out: Path) -> None:
-    """`InputError` unless `out` does not exist yet, or is an empty directory."""
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise InputError(f"{out} is there already; gazekit never overwrites: remove it, or name another directory")
-
-
-@contextmanager
-def new_directory(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` to fill, which takes its name at the end; removed if anything goes wrong."""
-    out = out.absolute()
-    refuse_taken(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    with hold(out.with_name(f".{out.name}.lock"), str(out)):
-        shutil.rmtree(temporary, ignore_errors=True)  # of a killed export
-        temporary.mkdir()
-        try:
-            yield temporary
-            fsync_directory(temporary)
-            temporary.replace(out)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        fsync_directory(out.parent)

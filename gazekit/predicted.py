@@ -16,7 +16,7 @@ import numpy as np
 from gazekit.build import finalize
 from gazekit.cache_files import MEASURED, PREDICTED, gaze_kind, read_shard_file
 from gazekit.errors import InputError
-from gazekit.export import new_directory
+from gazekit.new_directory import new_directory
 from gazekit.prior import total_mass
 from gazekit.rows import stored_maps
 from gazekit.shards import (

@@ -15,8 +15,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vpmim.audit import EvaluationError, overlap
 from vpmim.datasets import LabelledImages, read_dataset
-from vpmim.evaluate import labelled_share, linear_eval
-from vpmim.evaluation import HeldOutLabels
+from vpmim.evaluate import linear_eval
+from vpmim.evaluation import HeldOutLabels, labelled_share
 from vpmim.export import load_encoder
 from vpmim.features import PIXEL_SIDE, weights_fingerprint
 from vpmim.images import fit_square, read_grey

@@ -28,10 +28,10 @@ import numpy as np
 from vpmim.ablation_grid import EVAL, RUN, Grid, cell_folder
 from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
-from vpmim.evaluate import ENCODER, linear_eval
+from vpmim.evaluate import linear_eval
 from vpmim.finetune import RECIPE
 from vpmim.report_ablation import SHARED_SEEDS, TABLE, write_ablation_report
-from vpmim.results import RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.results import ENCODER, RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
 

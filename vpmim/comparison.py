@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vpmim.evaluate import ENCODER
-from vpmim.results import SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.results import ENCODER, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
 
 
 def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, Any]:

@@ -9,8 +9,6 @@ Legend of shape suffixes: N images, C classes, S repetitions (seeds), D features
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ import torch
 from vpmim.audit import EvaluationError
 from vpmim.datasets import LabelledImages
 from vpmim.datasets.labelled import SPLITS
-from vpmim.evaluation import HeldOutLabels, Task, finish, open_task
+from vpmim.evaluation import HeldOutLabels, Task, finish, labelled_share, open_task
 from vpmim.feature_cache import fingerprint, kept_features
 from vpmim.features import (
     PIXEL_SIDE,
@@ -35,9 +33,10 @@ from vpmim.features import (
     versions,
     weights_fingerprint,
 )
+from vpmim.finetune import trained_probe
 from vpmim.image_source import Convert
 from vpmim.probe import Choice, choose_probe
-from vpmim.results import SystemScores
+from vpmim.results import ENCODER, PIXELS, RANDOM, SystemScores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from vpmim.encoder import Encoder
 
     Floats = NDArray[np.float64]
-
-ENCODER, RANDOM, PIXELS = "encoder", "random encoder", "raw pixels"
-"""Systems."""
 
 PROTOCOLS = ("cached", "sgd", "sgd_nih", "mae")
 """``cached``: features once without augmentation, standardised, L2 logistic regression, C by validation loss. The
@@ -155,8 +151,6 @@ def linear_eval(
         convert=convert,
     )
     if protocol != "cached":
-        from vpmim.finetune import trained_probe
-
         options = {"features": features, "resume": resume, "device": device, "say": say}
         return trained_probe(source, task, out, protocol, seeds=seeds, progress=progress, on_epoch=on_epoch, **options)
     features = features or "cls"
@@ -246,18 +240,6 @@ def fit_system(
         device=str(device),
     )
     return choice.probe.scores(parts["test"]), choice
-
-
-def labelled_share(ids: Sequence[str], fraction: float, *, seed: int) -> NDArray[np.int64]:
-    """Positions of the images whose labels may be used.
-
-    Images are put in the order of sha256("seed:id") and the first ``floor(fraction N)`` taken, at least one: a smaller
-    share of one seed lies inside a larger one. Rounding down is how the published 1 % and 10 % lists count.
-    """
-    if fraction == 1:
-        return np.arange(len(ids))
-    order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(f"{seed}:{ids[row]}".encode()).digest())
-    return np.array(sorted(order[: max(1, math.floor(fraction * len(ids) + 1e-9))]), np.int64)
 
 
 def _hold_out(used: LabelledImages, values: Mapping[str, NDArray[np.float32]]) -> tuple[Development, HeldOutLabels]:

@@ -6,12 +6,15 @@ Legend of shape suffixes: N images, C classes.
 from __future__ import annotations
 
 import errno
+import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from gazekit.errors import RecordError
@@ -33,7 +36,6 @@ from vpmim.results import SystemScores, TestScores, measured, write_results
 from vpmim.subgroups import subgroup_figures
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from vpmim.encoder import Encoder
@@ -194,6 +196,18 @@ def open_task(source: Path, task: Task, out: Path, *, device: str, convert: bool
         prepared=prepared,
         pretrained=pretrained,
     )
+
+
+def labelled_share(ids: Sequence[str], fraction: float, *, seed: int) -> NDArray[np.int64]:
+    """Positions of the images whose labels may be used.
+
+    Images are put in the order of sha256("seed:id") and the first ``floor(fraction N)`` taken, at least one: a smaller
+    share of one seed lies inside a larger one. Rounding down is how the published 1 % and 10 % lists count.
+    """
+    if fraction == 1:
+        return np.arange(len(ids))
+    order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(f"{seed}:{ids[row]}".encode()).digest())
+    return np.array(sorted(order[: max(1, math.floor(fraction * len(ids) + 1e-9))]), np.int64)
 
 
 def finish(

@@ -26,12 +26,11 @@ from vpmim.audit import EvaluationError
 from vpmim.checkpoint import write_file
 from vpmim.config import ConfigError
 from vpmim.datasets.labelled import SPLITS
-from vpmim.evaluate import ENCODER, labelled_share
-from vpmim.evaluation import HeldOutLabels, Opened, Task, finish, open_task
+from vpmim.evaluation import HeldOutLabels, Opened, Task, finish, labelled_share, open_task
 from vpmim.features import weights_fingerprint
 from vpmim.process import stop_signals_noted
 from vpmim.recipe import Recipe, dump_recipe, load_recipe
-from vpmim.results import RESULTS, SystemScores, read_results
+from vpmim.results import ENCODER, RESULTS, SystemScores, read_results
 from vpmim.supervised import Fitted, LabelledSquares, fit, score, with_both_values
 
 if TYPE_CHECKING:

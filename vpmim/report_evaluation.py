@@ -13,10 +13,10 @@ import numpy as np
 from vpmim.charts import COLOURS, Dot, intervals
 from vpmim.comparison import compare_runs
 from vpmim.markup import Html, join, table, tag
-from vpmim.results import SCORES, ResultsError, read_results
+from vpmim.results import ENCODER, PIXELS, RANDOM, SCORES, ResultsError, read_results
 from vpmim.run_record import distinct_names
 
-_KINDS = {"encoder": "c1", "random encoder": "c2", "raw pixels": "c5"}
+_KINDS = {ENCODER: "c1", RANDOM: "c2", PIXELS: "c5"}
 
 
 class Evaluation(NamedTuple):

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 SCORES = "scores.npz"
+ENCODER, RANDOM, PIXELS = "encoder", "random encoder", "raw pixels"
+"""Names of the systems that an evaluation compares."""
 SPECIFICITY = 0.9
 """Specificity at which the sensitivity is read."""
 BOOTSTRAP_SEED = 0

@@ -46,7 +46,7 @@ def gaze_predict(
     ```
     """
     from gazekit.cache import open_cache
-    from gazekit.export import refuse_taken
+    from gazekit.new_directory import refuse_taken
     from gazekit.predicted import write_predicted_cache
     from vpmim.gaze_predictor import identity, load_predictor
     from vpmim.image_source import is_cache

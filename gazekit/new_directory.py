@@ -1,0 +1,38 @@
+"""A directory that appears under its name when all of it is written, and never in place of another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gazekit.errors import InputError
+from gazekit.locks import hold
+from gazekit.shards import fsync_directory
+
+
+def refuse_taken(out: Path) -> None:
+    """`InputError` unless `out` does not exist yet, or is an empty directory."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise InputError(f"{out} is there already; gazekit never overwrites: remove it, or name another directory")
+
+
+@contextmanager
+def new_directory(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` to fill, which takes its name at the end; removed if anything goes wrong."""
+    out = out.absolute()
+    refuse_taken(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    with hold(out.with_name(f".{out.name}.lock"), str(out)):
+        shutil.rmtree(temporary, ignore_errors=True)  # of a writer that was killed
+        temporary.mkdir()
+        try:
+            yield temporary
+            fsync_directory(temporary)
+            temporary.replace(out)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        fsync_directory(out.parent)
