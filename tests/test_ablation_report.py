@@ -143,16 +143,26 @@ def test_a_run_with_a_damaged_record_of_its_data_is_named_and_costs_no_other(tmp
     assert len(set(links(folder / "report.html"))) == 3
 
 
-@pytest.mark.parametrize("systems", [{}, [], {"encoder": {}}, {"encoder": {"mean": {"auc": {"value": "x"}}}}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            {"systems": systems}
+            for systems in ({}, [], {"encoder": {}}, {"encoder": {"mean": {"auc": {"value": "x"}}}})
+        ),
+        {"split": {"name": "own"}},
+        {"bootstrap": {"draws": "many"}},
+    ],
+)
 @pytest.mark.parametrize("shown_before", [False, True])
 def test_results_without_a_figure_are_refused_by_name_with_the_cure(
-    tmp_path: Path, systems: object, shown_before: bool
+    tmp_path: Path, wrong: dict[str, object], shown_before: bool
 ) -> None:
     folder = write_ablation(tmp_path, {"a": (), "b": ()}, panels=0)
     if shown_before:  # the report of the run is there, and only its line on the page needs the figure
         write_ablation_report(folder)
-    change(folder / "b" / "seed_1" / "eval" / "results.json", systems=systems)
-    with pytest.raises(ResultsError, match=r"b/seed_1/eval/results\.json: lacks the mean AUC.*remove .*b/seed_1/eval,"):
+    change(folder / "b" / "seed_1" / "eval" / "results.json", **wrong)
+    with pytest.raises(ResultsError, match=r"b/seed_1/eval/results\.json: lacks a figure.*remove .*b/seed_1/eval,"):
         write_ablation_report(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from vpmim.export import load_encoder
 from vpmim.features import PIXEL_SIDE, weights_fingerprint
 from vpmim.images import fit_square, read_grey
 from vpmim.probe import ProbeError, fit_probe
-from vpmim.results import ResultsError, SystemScores, TestScores, measured, read_results, render_table
+from vpmim.results import ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.results_table import render_table
 
 DRAWS = 60
 
@@ -337,12 +339,40 @@ def test_a_table_shows_results_side_by_side_and_marks_other_test_images(evaluate
     assert "do not compare" in text
 
 
-@pytest.mark.parametrize("content", [None, "not json", "[]", '{"format": 99}'])
-def test_what_are_no_results_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, ": no results.json; give folders that vpmim linear-eval wrote"),
+        (
+            "not json",
+            "/results.json: cannot be read (Expecting value: line 1 column 1 (char 0)); remove it and evaluate anew",
+        ),
+        (
+            "[]",
+            "/results.json: not the results of this version of vpmim (format 1); remove it and evaluate anew, or name",
+        ),
+        (
+            '{"format": 99}',
+            "/results.json: not the results of this version of vpmim (format 1); remove it and evaluate",
+        ),
+        ('{"format": 1}', "/results.json: lacks a figure (KeyError('split')); remove it and evaluate anew"),
+    ],
+)
+def test_what_are_no_results_is_refused_by_name_with_the_cure(tmp_path, content, says):
     if content is not None:
         (tmp_path / "results.json").write_text(content)
-    with pytest.raises(ResultsError):
+    with pytest.raises(ResultsError, match=re.escape(f"{tmp_path}{says}")):
         render_table([tmp_path])
+
+
+def test_a_table_names_the_results_that_lack_a_figure(evaluated, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    record = read_results(evaluated)
+    del record["systems"]["encoder"]["mean"]["auc"]["low"]
+    (other / "results.json").write_text(json.dumps(record))
+    with pytest.raises(ResultsError, match=r"other/results\.json: lacks a figure \(KeyError\('low'\)\); remove it"):
+        render_table([evaluated, other])
 
 
 def test_results_hold_null_where_a_figure_is_undefined(evaluated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -128,6 +129,36 @@ def test_evaluations_of_the_same_images_with_other_label_values_stand_apart(tmp_
     difference = r"[+-]\d\.\d{3} \([+-]"
     assert re.search(rf"three run cached, cls, 100% of the labels 0\.700 \(0\.600 to 0\.800\) {difference}", text)
     assert not re.search(rf"two run cached, cls, 100% of the labels 0\.700 \(0\.600 to 0\.800\) {difference}", text)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"split": {"name": "as given", "test": {"images": 40, "sha256": "40"}}},
+        {"encoder": {}},
+        {"systems": {}},
+        {"systems": []},
+        {"label_fraction": "all"},
+    ],
+)
+@pytest.mark.parametrize("broken", ["one", "two"])
+def test_results_without_a_figure_are_named_with_the_cure(tmp_path: Path, broken: str, wrong: object) -> None:
+    run = write_run(tmp_path / "run")
+    evaluations = [write_evaluation(tmp_path / name) for name in ("one", "two")]
+    path = tmp_path / broken / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+    with pytest.raises(ResultsError, match=rf"/{broken}/results\.json: lacks a figure .*; remove it and evaluate anew"):
+        write_report(run, evaluations=evaluations)
+
+
+def test_scores_without_the_encoder_are_named_with_the_cure(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    evaluations = [write_evaluation(tmp_path / name) for name in ("one", "two")]
+    with np.load(evaluations[1] / "scores.npz") as found:
+        arrays = dict(found)
+    np.savez(evaluations[1] / "scores.npz", **{name: arrays[name] for name in arrays if name != "scores_encoder"})
+    with pytest.raises(ResultsError, match=r"two/scores\.npz: cannot be read .*; remove results\.json beside it"):
+        write_report(run, evaluations=evaluations)
 
 
 def test_scores_that_are_gone_are_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from dicom_factory import make_dicom
 from PIL import Image
+from run_case import write_evaluation
 from test_public_datasets import NIH_HEADER
 from tiny import TINY
 from typer.testing import CliRunner
@@ -19,7 +20,8 @@ from gazekit.errors import InputError
 from gazekit.simulate import simulate_reflacx
 from gazekit_cli.main import app as gazekit_app
 from vpmim import reproduction
-from vpmim.reproduction import Sources, check_sources, steps
+from vpmim.reproduction import Sources, beside_paper, check_sources, steps
+from vpmim.results import ResultsError
 from vpmim_cli.main import app
 
 
@@ -136,6 +138,13 @@ def test_the_miniature_runs_from_gaze_to_the_table_and_goes_on_after_a_stop(data
     assert table["fine-tuned, chestxray14"]["paper"] == 85.49
     assert 0 <= table["linear, rsna"]["auc"] <= 100
     shutil.rmtree(out)
+
+
+def test_finished_results_without_a_figure_are_named_with_the_cure(tmp_path):
+    path = write_evaluation(tmp_path / "linear_rsna") / "results.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"systems": {}}))
+    with pytest.raises(ResultsError, match=r"linear_rsna/results\.json: lacks a figure \(KeyError.*; remove it"):
+        beside_paper(tmp_path)
 
 
 def test_each_command_of_the_reproduction_is_one_that_exists(data, tmp_path):

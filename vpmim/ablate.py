@@ -31,7 +31,17 @@ from vpmim.config import Config, ConfigError
 from vpmim.evaluate import linear_eval
 from vpmim.finetune import RECIPE
 from vpmim.report_ablation import SHARED_SEEDS, TABLE, write_ablation_report
-from vpmim.results import ENCODER, RESULTS, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.results import (
+    ENCODER,
+    RESULTS,
+    ResultsError,
+    SystemScores,
+    TestScores,
+    figures_of,
+    measured,
+    read_results,
+    read_scores,
+)
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
 
@@ -153,10 +163,12 @@ def _check_same(cell: Cell, evaluation: Mapping[str, Any]) -> None:
     found = read_results(cell.folder / EVAL)
     for key in ("dataset", "protocol", "features"):
         asked = evaluation.get(key)
-        if asked is not None and found[key] != asked:
-            raise ResultsError(
-                f"{cell.folder / EVAL}: evaluated with {key} {found[key]}, now {asked}; name another folder"
-            )
+        if asked is None:
+            continue
+        with figures_of(cell.folder / EVAL):
+            was = found[key]
+        if was != asked:
+            raise ResultsError(f"{cell.folder / EVAL}: evaluated with {key} {was}, now {asked}; name another folder")
 
 
 def run_cell(cell: Cell, evaluation: dict[str, Any], device: str) -> bool:
@@ -191,8 +203,7 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
     scores: dict[str, dict[int, np.ndarray]] = {}
     first: dict[str, np.ndarray] | None = None
     for cell in cells:
-        with np.load(cell.folder / EVAL / SCORES, allow_pickle=False) as arrays:
-            found = dict(arrays)
+        found = read_scores(cell.folder / EVAL)
         if first is None:
             first = found
         if not all(np.array_equal(found[k], first[k], equal_nan=k == "labels") for k in ("ids", "classes", "labels")):

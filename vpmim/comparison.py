@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from vpmim.results import ENCODER, SCORES, ResultsError, SystemScores, TestScores, measured, read_results
+from vpmim.results import (
+    ENCODER,
+    ResultsError,
+    SystemScores,
+    TestScores,
+    figures_of,
+    measured,
+    read_results,
+    read_scores,
+)
 
 
 def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, Any]:
@@ -34,7 +43,7 @@ def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, A
     same = all(np.array_equal(a[name], b[name], equal_nan=name == "labels") for name in ("ids", "classes", "labels"))
     if not same:
         raise ResultsError(
-            f"{first.name} and {second.name} are of other test images, classes or labels; only evaluations of one test "
+            f"{first} and {second} are of other test images, classes or labels; only evaluations of one test "
             "part compare"
         )
     systems = tuple(
@@ -60,7 +69,7 @@ def render_differences(folders: Sequence[Path]) -> str:
     folders : of results
     """
     rows = []
-    hash_of = [read_results(folder)["split"]["test"]["sha256"] for folder in folders]
+    hash_of = [_test_sha256(folder) for folder in folders]
     for folder, test in zip(folders[1:], hash_of[1:], strict=True):
         if test != hash_of[0]:
             continue
@@ -77,8 +86,10 @@ def render_differences(folders: Sequence[Path]) -> str:
 
 def _scores(folder: Path) -> dict[str, np.ndarray]:
     read_results(folder)  # says what is wrong where this is no folder of results
-    try:
-        with np.load(folder / SCORES, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, KeyError) as error:
-        raise ResultsError(f"{folder / SCORES}: cannot be read ({error})") from None
+    return read_scores(folder)
+
+
+def _test_sha256(folder: Path) -> str:
+    results = read_results(folder)
+    with figures_of(folder):
+        return str(results["split"]["test"]["sha256"])

@@ -18,7 +18,7 @@ from vpmim.markup import Html, address, callout, join, table, tag
 from vpmim.report import REPORT, document, size_caution, write_report
 from vpmim.report_comparison import MAX_RUNS, comparison_charts, differing_settings
 from vpmim.report_evaluation import rounded, with_interval
-from vpmim.results import RESULTS, ResultsError, read_results
+from vpmim.results import RESULTS, ResultsError, figures_of, read_results
 from vpmim.run_folder import CONFIG, METRICS
 from vpmim.run_record import RunRecord, read_run
 
@@ -143,23 +143,29 @@ def _trained(cell: Path, arm: str, page: Path) -> _Trained:
 
 
 def _read_evaluation(folder: Path) -> Mapping[str, Any] | None:
-    """Results of a run with the figure that the page shows of them; None where it is not evaluated yet."""
+    """Results of a run with the figures that the page shows of them; None where it is not evaluated yet."""
     if not (folder / RESULTS).exists():
         return None
     results = read_results(folder)
-    try:
+    with figures_of(folder, cure=f"remove {folder}, and the same vpmim ablate command evaluates the run anew"):
         with_interval(_auc(results))
-    except (LookupError, StopIteration, TypeError, AttributeError, ValueError) as error:
-        raise ResultsError(
-            f"{folder / RESULTS}: lacks the mean AUC of what was evaluated ({error!r}); remove {folder}, and the same "
-            "vpmim ablate command evaluates the run anew"
-        ) from None
+        _evaluated_how(results)
     return results
 
 
 def _auc(results: Mapping[str, Any]) -> Mapping[str, Any]:
     figure: Mapping[str, Any] = next(iter(results["systems"].values()))["mean"]["auc"]
     return figure
+
+
+def _evaluated_how(results: Mapping[str, Any]) -> str:
+    test = results["split"]["test"]
+    return (
+        f"Evaluated by the {results['protocol']} protocol, features {results['features']}, on {results['dataset']} "
+        f"(split: {results['split']['name']}): {test['images']:,} test images of {test['patients']:,} patients. "
+        f"Intervals are of {results['bootstrap']['draws']:,} bootstrap draws of patients. They do not say how far "
+        "another seed of training would lead: the spread over seeds does."
+    )
 
 
 def _header(
@@ -188,25 +194,12 @@ def _header(
         lines.append(f"Up to {predicted:,} images of a run have a model's prediction as gaze: nobody read them.")
     cautions = {caution for run in runs if (caution := size_caution(run))}
     lines += sorted(cautions)[:1]
-    about = None
-    if evaluated:
-        record = evaluated[0]
-        try:
-            test = record["split"]["test"]
-            about = (
-                f"Evaluated by the {record['protocol']} protocol, features {record['features']}, on "
-                f"{record['dataset']} (split: {record['split']['name']}): {test['images']:,} test images of "
-                f"{test['patients']:,} patients. Intervals are of {record['bootstrap']['draws']:,} bootstrap draws of "
-                "patients. They do not say how far another seed of training would lead: the spread over seeds does."
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ResultsError(f"results of vpmim linear-eval lack a figure ({error!r})") from None
     return join(
         tag("p", "vpmim ablation", class_="eyebrow"),
         tag("h1", name),
         tag("p", lead),
         callout(lines),
-        tag("p", about) if about else None,
+        tag("p", _evaluated_how(evaluated[0])) if evaluated else None,
     )
 
 

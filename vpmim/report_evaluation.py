@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from vpmim.charts import COLOURS, Dot, intervals
 from vpmim.comparison import compare_runs
 from vpmim.markup import Html, join, table, tag
-from vpmim.results import ENCODER, PIXELS, RANDOM, SCORES, ResultsError, read_results
+from vpmim.results import ENCODER, PIXELS, RANDOM, figures_of, read_results, read_scores
 from vpmim.run_record import distinct_names
 
 _KINDS = {ENCODER: "c1", RANDOM: "c2", PIXELS: "c5"}
@@ -49,18 +48,12 @@ def evaluation_section(evaluations: Sequence[Evaluation]) -> Html:
     """All evaluations; raises `ResultsError` for one whose figures are not there."""
     if not evaluations:
         return tag("p", "No evaluation was given: vpmim linear-eval makes one, --eval shows it here.", class_="note")
-    try:
-        together = _side_by_side(evaluations) if len(evaluations) > 1 else None
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise ResultsError(f"results of vpmim linear-eval lack a figure ({error!r})") from None
     shown = []
     for evaluation in evaluations:
-        try:
+        with figures_of(evaluation.folder):
             shown.append(_evaluation(evaluation))
-        except (KeyError, TypeError, AttributeError, StopIteration) as error:
-            raise ResultsError(
-                f"{evaluation.folder}: its results are not those of vpmim linear-eval ({error!r})"
-            ) from None
+    # made after each alone, which needs the same figures and says whose are missing
+    together = _side_by_side(evaluations) if len(evaluations) > 1 else None
     return join(together, shown)
 
 
@@ -136,14 +129,10 @@ def _of_same_labels(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]
         return [list(evaluations)]
     groups: dict[object, list[Evaluation]] = {}
     for evaluation in evaluations:
-        path = evaluation.folder / SCORES
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                ids, classes, labels = (arrays[name] for name in ("ids", "classes", "labels"))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ResultsError(f"{path}: cannot be read ({error})") from None
-        values = np.asarray(labels, np.float64)
-        key = (tuple(ids.tolist()), tuple(classes.tolist()), np.nan_to_num(values, nan=-1.0).tobytes())
+        arrays = read_scores(evaluation.folder)
+        values = np.asarray(arrays["labels"], np.float64)
+        ids, classes = (tuple(arrays[name].tolist()) for name in ("ids", "classes"))
+        key = (ids, classes, np.nan_to_num(values, nan=-1.0).tobytes())
         groups.setdefault(key, []).append(evaluation)
     return list(groups.values())
 

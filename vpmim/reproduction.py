@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gazekit.errors import InputError
 
@@ -207,26 +208,28 @@ def check_sources(made: Sequence[Step]) -> None:
 
 def beside_paper(out: Path) -> list[dict[str, object]]:
     """One row a finished evaluation, beside the paper's figure; AUC x 100 with its interval."""
-    from vpmim.results import read_results
+    from vpmim.results import figures_of, read_results
 
     rows: list[dict[str, object]] = []
     for folder in sorted(path.parent for path in out.glob("*/results.json")):
         results = read_results(folder)
-        auc = results["systems"]["encoder"]["mean"]["auc"]
-        kind, dataset = ("fine-tuned" if folder.name.startswith("tuned") else "linear"), results["dataset"]
-        paper = next((value for key, value in PAPER.items() if key.startswith(f"{kind}, {dataset}")), "")
-        rows.append(
-            {
-                "what": f"{kind}, {dataset}",
-                "protocol": results["protocol"],
-                "split": results["split"]["name"],
-                "auc": round(100 * auc["value"], 2),
-                "low": round(100 * auc["low"], 2) if auc["low"] is not None else "",
-                "high": round(100 * auc["high"], 2) if auc["high"] is not None else "",
-                "paper": paper,
-            }
-        )
+        kind = "fine-tuned" if folder.name.startswith("tuned") else "linear"
+        with figures_of(folder):
+            rows.append(_beside_paper(kind, results))
     return rows
+
+
+def _beside_paper(kind: str, results: Mapping[str, Any]) -> dict[str, object]:
+    what, auc = f"{kind}, {results['dataset']}", results["systems"]["encoder"]["mean"]["auc"]
+    return {
+        "what": what,
+        "protocol": results["protocol"],
+        "split": results["split"]["name"],
+        "auc": round(100 * auc["value"], 2),
+        "low": round(100 * auc["low"], 2) if auc["low"] is not None else "",
+        "high": round(100 * auc["high"], 2) if auc["high"] is not None else "",
+        "paper": next((value for key, value in PAPER.items() if key.startswith(what)), ""),
+    }
 
 
 def _training(

@@ -1,4 +1,4 @@
-"""Figures of an evaluation as ``results.json`` and ``scores.npz``, and several of them side by side.
+"""Figures of an evaluation as ``results.json`` and ``scores.npz``: measured, written and read back.
 
 Legend of shape suffixes: N test images, C classes, S repetitions (seeds), R bootstrap draws.
 """
@@ -9,10 +9,12 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -43,6 +45,9 @@ ENCODER, RANDOM, PIXELS = "encoder", "random encoder", "raw pixels"
 SPECIFICITY = 0.9
 """Specificity at which the sensitivity is read."""
 BOOTSTRAP_SEED = 0
+
+ANEW = "remove it and evaluate anew"
+"""The cure for a file of results: a recipe goes on from its checkpoints with ``--resume``."""
 
 
 class ResultsError(ValueError):
@@ -175,67 +180,45 @@ def read_results(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ResultsError(f"{folder}: no {RESULTS}; give folders that vpmim linear-eval wrote") from None
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error})") from None
+        raise ResultsError(f"{path}: cannot be read ({error}); {ANEW}") from None
     if not isinstance(content, dict) or content.get("format") != 1:
-        raise ResultsError(f"{path}: not the results of this version of vpmim (format 1)")
+        raise ResultsError(
+            f"{path}: not the results of this version of vpmim (format 1); {ANEW}, or name another folder"
+        )
     return content
 
 
-def render_table(folders: Sequence[Path]) -> str:
-    """Results side by side, as a Markdown table: one row a system, mean and per-class AUC x 100 with intervals.
+def read_scores(folder: Path) -> dict[str, NDArray[Any]]:
+    """What evaluations are compared by, of ``scores.npz``: ids, patients, classes, labels, the encoder's scores.
 
-    Evaluations on other test images than the first row's are marked, for their figures do not compare.
+    Raises
+    ------
+    ResultsError
+    """
+    path = folder / SCORES
+    names = ("ids", "patients", "classes", "labels", f"scores_{ENCODER}")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ResultsError(f"{path}: cannot be read ({error}); remove {RESULTS} beside it and evaluate anew") from None
+
+
+@contextmanager
+def figures_of(folder: Path, *, cure: str = ANEW) -> Iterator[None]:
+    """Where what is done within misses a figure of a folder's results: `ResultsError` with the file and the cure.
 
     Parameters
     ----------
-    folders : of `write_results`
+    folder : of `write_results`
+    cure : what brings the figure about
     """
-    if not folders:
-        raise ResultsError("name at least one folder of results")
-    found = [(folder.resolve().name, read_results(folder)) for folder in folders]
-    classes = list(
-        dict.fromkeys(name for _, one in found for system in one["systems"].values() for name in system["classes"])
-    )
-    head = ["results", "system", "protocol", "data, split", "labels", "chosen", "mean AUC"]
-    single = len(classes) == 1
-    head += [f"AP {classes[0]}"] if single else [f"AUC {name}" for name in classes]
-    test = found[0][1]["split"]["test"]["sha256"]
-    rows, other_tests = [], False
-    for folder, one in found:
-        differs = one["split"]["test"]["sha256"] != test
-        other_tests |= differs
-        for name, system in one["systems"].items():
-            cells = [
-                folder,
-                name,
-                f"{one['protocol']}, {one['features']}",
-                f"{one['dataset']}, {one['split']['name']}" + (" *" if differs else ""),
-                f"{one['label_fraction']:.0%}",
-                chosen_words(one, name),
-                _percent(system["mean"]["auc"]),
-            ]
-            figures = system["classes"]
-            if single:
-                cells.append(_percent(figures[classes[0]]["ap"]))
-            else:
-                cells += [_percent(figures[label]["auc"]) if label in figures else "left out" for label in classes]
-            rows.append(cells)
-    lines = [head, ["---"] * len(head), *rows]
-    text = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines) + "\n"
-    if other_tests:
-        text += "\n\\* other test images than in the first row: these figures do not compare.\n"
-    return text
-
-
-def chosen_words(results: Mapping[str, Any], system: str) -> str:
-    """What validation chose: the C, or the epoch, or the range of them over classes and repetitions."""
-    choices = results["choice"][system]
-    trained = "epoch" in choices[0]
-    found = {choice["epoch"] for choice in choices} if trained else {c for one in choices for c in one["C"].values()}
-    values = sorted(value for value in found if value is not None)
-    if not values:
-        return ""
-    return ("epoch " if trained else "C ") + f"{values[0]:g}" + (f" to {values[-1]:g}" if len(values) > 1 else "")
+    try:
+        yield
+    except ResultsError:
+        raise
+    except (LookupError, StopIteration, TypeError, AttributeError, ValueError) as error:
+        raise ResultsError(f"{folder / RESULTS}: lacks a figure ({error!r}); {cure}") from None
 
 
 def _left_out(test: TestScores) -> list[dict[str, str]]:
@@ -345,17 +328,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _percent(figure: Mapping[str, float | None]) -> str:
-    if figure["low"] is None:
-        return f"{100 * figure['value']:.2f}"
-    return f"{100 * figure['value']:.2f} ({100 * figure['low']:.2f}-{100 * figure['high']:.2f})"
-
-
-def _escaped(cell: str) -> str:
-    """Text that stays one cell of a Markdown table and carries no HTML."""
-    text = " ".join(cell.split())
-    for mark, instead in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        text = text.replace(mark, instead)
-    return text

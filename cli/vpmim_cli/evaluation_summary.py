@@ -54,7 +54,7 @@ def headline(results: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a system: mean AUC, its interval, and by how much the encoder is better."""
-    from vpmim.results import chosen_words
+    from vpmim.results_table import chosen_words
 
     found = []
     for name, system in results["systems"].items():

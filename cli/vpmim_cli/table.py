@@ -28,7 +28,8 @@ def table(
     ```
     """
     from vpmim.comparison import render_differences
-    from vpmim.results import read_results, render_table
+    from vpmim.results import read_results
+    from vpmim.results_table import render_table
 
     if as_json:
         summary({str(folder): read_results(folder) for folder in folders}, as_json=True, title="results")
