@@ -226,7 +226,7 @@ def test_the_command_lists_what_it_would_run(grid, tmp_path):
     )
     assert found.exit_code == 0, found.output
     listed = json.loads(found.stdout)
-    assert (listed["runs"], listed["to_do"]) == (4, 4)
+    assert (listed["runs"], listed["to_do"], listed["out"]) == (4, 4, str(tmp_path / "out"))
     assert listed["rows"][0]["arm"] == "gaze"
     assert not (tmp_path / "out").exists()
 
@@ -242,7 +242,7 @@ def test_the_command_names_no_file_that_it_did_not_write(grid, tmp_path, monkeyp
     )
     assert found.exit_code == EXIT_INTERRUPTED, found.output
     said = json.loads(found.stdout)
-    assert (said["ran"], said["table"], said["report"]) == (0, None, None)
+    assert (said["ran"], said["table"], said["report"], said["out"]) == (0, None, None, str(tmp_path / "out"))
 
 
 def test_arms_can_run_on_several_devices_at_once(grid, tmp_path):

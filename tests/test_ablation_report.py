@@ -212,7 +212,7 @@ def test_the_command_takes_the_folder_of_an_ablation_but_no_option_of_a_run(tmp_
     folder = write_ablation(tmp_path / "grid", {"a": (), "b": ()}, panels=0)
     done = run_vpmim("report", folder, "--json")
     assert done.code == 0, done.stderr
-    assert json.loads(done.stdout)["report"] == str(folder / "report.html")
+    assert json.loads(done.stdout)["out"] == str(folder / "report.html")
     refused = run_vpmim("report", folder, "--eval", write_evaluation(tmp_path / "eval"))
     assert refused.code == 2
     assert "name one of its runs" in refused.stderr

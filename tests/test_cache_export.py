@@ -299,7 +299,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_quoted(cache: PriorCache, tmp_pa
 def test_the_command_says_what_it_wrote(cache: PriorCache, tmp_path: Path) -> None:
     code, stdout, stderr = run_gazekit("export", cache.path, tmp_path / "out", "--to", "npy", "--json")
     assert code == 0
-    assert json.loads(stdout) == {"rows": 7, "format": "npy", "directory": str(tmp_path / "out")}
+    assert json.loads(stdout) == {"rows": 7, "format": "npy", "out": str(tmp_path / "out")}
     assert "exporting: 7/7 rows" in stderr
     code, _, stderr = run_gazekit("export", cache.path, tmp_path / "out", "--to", "npy")
     assert code == 2

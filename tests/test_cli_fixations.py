@@ -36,7 +36,7 @@ def test_the_command_writes_what_the_function_returns(samples, tmp_path: Path, g
     expected = gazekit.detect_fixations(samples, SCREEN, "ivt", velocity_threshold=40)
     pd.testing.assert_frame_equal(written, expected)
     told = json.loads(printed)
-    assert (told["samples"], told["fixations"]) == (len(samples), len(expected))
+    assert (told["samples"], told["fixations"], told["out"]) == (len(samples), len(expected), str(out))
     assert [path.name for path in tmp_path.iterdir() if path not in (source, out)] == []
 
 

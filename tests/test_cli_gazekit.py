@@ -258,7 +258,7 @@ def test_render_draws_a_picture_a_row(call, published: Path, cache: Path, tmp_pa
     call("build-heatmaps", published / "reflacx", out, "--dataset", "reflacx", "--images", published / "mimic", *SMALL)
     code, stdout, _ = call("render", out, tmp_path / "drawn", "--size", "96", "--json")
     assert code == 0
-    assert json.loads(stdout)["pictures"] == 2
+    assert json.loads(stdout) == {"pictures": 2, "out": str(tmp_path / "drawn")}
     with Image.open(tmp_path / "drawn" / f"{DICOM_A}.png") as picture:
         assert picture.width > 3 * 96
         assert picture.height > 96

@@ -37,7 +37,8 @@ def test_one_line_makes_it_a_data_set_of_every_command(tmp_path: Path, monkeypat
         "build-heatmaps", tmp_path / "gaze", tmp_path / "cache", "--dataset", "toy", "--executor", "serial", *options
     )
     assert built.code == 0, built
-    assert json.loads(built.stdout)["readings"] == 1
+    said = json.loads(built.stdout)
+    assert (said["readings"], said["out"]) == (1, str(tmp_path / "cache"))
     assert open_cache(tmp_path / "cache").ids == ["99chest"]
     found = run_gazekit("fixations", tmp_path / "gaze", tmp_path / "fixations.csv", "--format", "toy", *options)
     assert found.code == 0, found

@@ -30,6 +30,7 @@ def test_a_dry_build_counts_what_the_build_then_makes_and_writes_nothing(cache: 
     assert list(tmp_path.iterdir()) == []
     said = json.loads(before.stdout)
     assert (said["rows"], said["rows_to_build"]) == (len(gazekit.open_cache(cache)),) * 2
+    assert said["out"] == str(tmp_path / "out")
     assert said["missing_images"] == 0
     after = json.loads(run_gazekit("build-heatmaps", *REFLACX, cache, *OPTIONS, "--dry-run").stdout)
     assert (after["shards_done"], after["rows_to_build"]) == (1, 0)
@@ -64,7 +65,8 @@ def test_a_dry_training_says_what_the_training_then_does_and_writes_nothing(cach
     assert (said["steps"], said["done"], said["with_gaze"]) == (3, 0, said["images"])
     done = run_vpmim("train", cache, "--out", run, *TINY, "--json")
     assert done.code == 0, done
-    assert json.loads(done.stdout)["steps"] == said["steps"]
+    assert [json.loads(done.stdout)[key] for key in ("steps", "out")] == [said["steps"], said["out"]]
+    assert said["out"] == str(run)
     resolved = json.loads((run / "environment.json").read_text())
     assert said["parameters"] == resolved["parameters"]
     again = run_vpmim("train", cache, "--out", run, *TINY, "--json", "--dry-run")

@@ -179,6 +179,7 @@ def test_the_command_writes_one_row_an_image_and_names_what_it_skips(call, data,
     assert code == 1
     printed = json.loads(out)
     assert (printed["images"], printed["features"], printed["skipped"]) == (3, 96, 1)
+    assert printed["out"] == str(tmp_path / "f.npz")
     assert "bad.png" in err
     found = arrays_of(tmp_path / "f.npz")
     assert found["ids"].tolist() == ["990000.png", "deeper/990001.png", "deeper/990002.png"]
@@ -219,6 +220,7 @@ def test_linear_eval_prints_the_systems_last_and_writes_the_scores_as_parquet(ca
     code, out, _ = call("linear-eval", weights, *options, "--json")
     printed = json.loads(out)
     assert (code, printed["test_images"], len(printed["rows"])) == (0, 8, 3)
+    assert (printed["out"], printed["results"]) == (str(tmp_path / "eval"), str(tmp_path / "eval" / "results.json"))
 
 
 def test_linear_eval_leaves_with_2_on_a_leak_and_with_1_on_images_left_out(call, data, weights, tmp_path):

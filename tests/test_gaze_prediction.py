@@ -431,13 +431,14 @@ def test_the_commands_fit_predict_inspect_render_and_verify(made, tmp_path):
         "--folds", 2, "--json",
     )  # fmt: skip
     assert fitted.code == 0
-    rows = json.loads(fitted.stdout)["rows"]
-    assert [row["out of fold"] for row in rows] == ["gaze head", "mean map", "difference"]
+    found = json.loads(fitted.stdout)
+    assert found["out"] == str(tmp_path / "g")
+    assert [row["out of fold"] for row in found["rows"]] == ["gaze head", "mean map", "difference"]
     assert "the gaze is simulated" in fitted.stderr
     done = run_vpmim("gaze", "predict", tmp_path / "g", folder, "--out", out, "--json")
     assert done.code == 0, done.stderr
     said = json.loads(done.stdout)
-    assert (said["predicted"], said["predicted_by_the_network_of_all"]) == (3, 3)
+    assert (said["predicted"], said["predicted_by_the_network_of_all"], said["out"]) == (3, 3, str(out))
     assert 0 < said["mean_confidence"] <= 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["g", "predicted", "xrays"]
     assert run_gazekit("verify", out).code == 0

@@ -268,7 +268,8 @@ def test_the_same_cache_gives_the_same_page(cache, tmp_path):
 def test_the_command_writes_the_page_and_refuses_what_it_cannot(cache, tmp_path):
     done = run_gazekit("report", cache.path, tmp_path / "r.html", "--readings", "3", "--id", "99b", "--json")
     assert done.code == 0
-    assert json.loads(done.stdout)["readings"] == 1
+    said = json.loads(done.stdout)
+    assert (said["readings"], said["out"]) == (1, str(tmp_path / "r.html"))
     assert run_gazekit("report", cache.path, tmp_path / "r.txt").code == 2
     assert run_gazekit("report", cache.path, tmp_path / "r.html", "--id", "99nobody").code == 2
     with pytest.raises(InputError, match="at least 1"):

@@ -236,6 +236,7 @@ def test_a_dry_evaluation_counts_the_images_of_each_part_and_writes_nothing(run:
         assert said.code == 0, said
         found = json.loads(said.stdout)
         assert [found[part] for part in ("train", "val", "test", "missing", "epochs")] == [100, 30, 70, 0, epochs]
+        assert found["out"] == str(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -258,7 +259,7 @@ def test_a_dry_run_of_features_says_what_would_be_written_for_each_image(run: Pa
     images = ROOT / "data" / "sample" / "labelled" / "images"
     out = ("--out", tmp_path / "f.npz", "--dry-run", "--json")
     said = [json.loads(run_vpmim("features", run, images, "--features", kind, *out).stdout) for kind in ("cls", "both")]
-    assert [one["images"] for one in said] == [200, 200]
+    assert [(one["images"], one["out"]) for one in said] == [(200, str(tmp_path / "f.npz"))] * 2
     assert said[1]["values_per_image"] == 2 * said[0]["values_per_image"]
     assert run_vpmim("features", run, images, "--features", "clss", *out).code == 2
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cli_runner import run_vpmim
 from hypothesis import given
 from hypothesis import strategies as st
 from labelled_images import write_weights
@@ -110,6 +111,15 @@ def test_attention_and_expected_gaze_of_a_run_are_judged_by_measured_gaze(tmp_pa
     assert list(results["maps"]) == [CENTRE, "attention", "predicted gaze"]
     assert results["targets"] == 6
     assert 0 <= results["maps"]["attention"]["auc"]["value"] <= 1
+
+
+def test_the_command_says_what_it_measured_and_where_it_wrote(boxed, tmp_path):
+    weights, out = write_weights(tmp_path / "w"), tmp_path / "out"
+    done = run_vpmim("localise", weights, "--dataset", "chestxray14", "--data", boxed, "--out", out, "--json")
+    assert done.code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["images"], said["out"], said["results"]) == (16, str(out), str(out / "localisation.json"))
+    assert [row["map"] for row in said["rows"]] == [CENTRE, "attention"]
 
 
 def test_a_data_set_without_boxes_or_gaze_has_nothing_to_localise(tmp_path, boxed):

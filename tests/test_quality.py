@@ -317,9 +317,12 @@ def test_the_command_prints_a_table_and_exits_1_for_a_discarded_reading(tmp_path
     assert len(pd.read_csv(tmp_path / "q.csv")) == 20
 
 
-def test_the_command_says_everything_as_json():
-    code, out, _ = call(SAMPLE, "--dataset", "reflacx", "--limit", "3", "--json")
+def test_the_command_says_everything_as_json(tmp_path):
+    options = ("--dataset", "reflacx", "--limit", "3", "--json")
+    code, out, _ = call(SAMPLE, *options)
     said = json.loads(out)
+    written = json.loads(call(SAMPLE, *options, "--out", tmp_path / "q.csv").stdout)
+    assert written == said | {"out": str(tmp_path / "q.csv")}
     assert code == 0
     assert said["readings"] == len(said["rows"]) == 3
     assert said["rows"][0]["sampling_rate_hz"] == pytest.approx(1000)

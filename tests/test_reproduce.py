@@ -81,6 +81,7 @@ def test_a_dry_run_lists_every_step_and_touches_nothing(data, tmp_path):
     found = CliRunner().invoke(app, arguments(data, tmp_path / "out", "--dry-run", "--json"))
     assert found.exit_code == 0, found.output
     listed = json.loads(found.stdout)
+    assert listed["out"] == str(tmp_path / "out")
     names = [row["step"] for row in listed["rows"]]
     assert names[0] == "REFLACX to a cache"
     assert sum(name.startswith("linear") for name in names) == 4

@@ -269,6 +269,7 @@ def test_the_command_prints_one_json_object_and_writes_the_set(tmp_path: Path) -
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert (printed["readings"], printed["images"], printed["gaze_files"]) == (3, 2, 0)
+    assert printed["out"] == str(tmp_path / "out")
     assert (tmp_path / "out/SIMULATED.txt").is_file()
     assert not (tmp_path / "out/reflacx/gaze_data").exists()
 

@@ -500,6 +500,7 @@ def test_exit_codes_and_summary_of_the_plain_command_line(cache, tmp_path, capsy
     assert main(words) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["step"], summary["checkpoint"]) == (2, "checkpoints/step_00000002")
+    assert summary["out"] == str(tmp_path / "run")
     assert main(words) == 2
     out, error = capsys.readouterr()
     assert out == ""

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
             forecast = forecast_training(
                 options.data, options.out, config, resume=options.resume, strict=options.strict
             )
-            sys.stdout.write(_summary(dataclasses.asdict(forecast), as_json=options.json))
+            sys.stdout.write(_summary(dataclasses.asdict(forecast) | {"out": str(options.out)}, as_json=options.json))
             return EXIT_OK
         summary = train(
             options.data,
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         _line("interrupted; nothing is lost: run the same command again, with --resume where RUN is there already")
         return EXIT_INTERRUPTED
     if speaks():
-        sys.stdout.write(_summary(dataclasses.asdict(summary), as_json=options.json))
+        sys.stdout.write(_summary(dataclasses.asdict(summary) | {"out": str(options.out)}, as_json=options.json))
     return exit_code(summary)
 
 

@@ -141,7 +141,7 @@ def build_heatmaps(
     }
     if dry_run:
         forecast = forecast_build(readings, images or root, out, **parameters)
-        summary(asdict(forecast), as_json=as_json, title="build-heatmaps, not run")
+        summary(asdict(forecast) | {"out": str(out)}, as_json=as_json, title="build-heatmaps, not run")
         return
     if executor in ("processes", "serial"):
         task_index, task_count = array_task(os.environ, task_index, task_count)

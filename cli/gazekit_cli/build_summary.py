@@ -28,7 +28,7 @@ def show_build(result: BuildSummary, *, title: str, as_json: bool) -> None:
         "seconds": round(result.seconds, 3),
         "images_per_s": round(result.images_per_s, 2),
         "complete": result.complete,
-        "cache": str(result.path),
+        "out": str(result.path),
     }
     if as_json:
         values |= {

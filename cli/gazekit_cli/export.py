@@ -45,9 +45,9 @@ def export(
     opened = open_cache(cache, verify=verify)
     if dry_run:
         check_export(opened, out, to=to)
-        values = {"rows": len(opened), "format": to, "directory": str(out)}
+        values = {"rows": len(opened), "format": to, "out": str(out)}
         summary(values, as_json=as_json, title="export, not run")
         return
     with progress("exporting", len(opened), "rows") as advance:
         rows = export_cache(opened, out, to=to, on_row=advance)
-    summary({"rows": rows, "format": to, "directory": str(out)}, as_json=as_json, title="export")
+    summary({"rows": rows, "format": to, "out": str(out)}, as_json=as_json, title="export")

@@ -118,7 +118,7 @@ def fixations(
             "median_duration_s": round(float(durations.median()), 4) if len(durations) else None,
             "algorithm": found.algorithm,
             "skipped": len(found.failures),
-            "fixations_file": str(out),
+            "out": str(out),
         },
         as_json=as_json,
         title="fixations",

@@ -73,8 +73,9 @@ def quality(
         report = dataset_quality(readings, ids=ids, strict=strict, on_reading=advance)
     if out is not None:
         write_quality(report, out)
+    written = {} if out is None else {"out": str(out)}
     if as_json:
-        summary(report_dict(report), as_json=True, title="quality")
+        summary(report_dict(report) | written, as_json=True, title="quality")
     else:
         for reading_id, reason, text in report.failures:
             note(f"skipped {reading_id}: {reason}: {text}")
@@ -91,7 +92,7 @@ def quality(
         if len(rows) < len(report.readings):
             values["readings_shown"] = len(rows)
         table = [{name: _figure(getattr(row, name)) for name in SHOWN} | {"flags": " ".join(row.flags)} for row in rows]
-        summary(values, as_json=False, title="quality", table=table)
+        summary(values | written, as_json=False, title="quality", table=table)
     if report.failures:
         raise typer.Exit(EXIT_SKIPPED)
 

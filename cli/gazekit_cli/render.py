@@ -67,4 +67,4 @@ def render(
                 contact_sheet=contact_sheet,
                 on_row=advance,
             )
-    summary({"pictures": pictures, "directory": str(out_dir)}, as_json=as_json, title="render")
+    summary({"pictures": pictures, "out": str(out_dir)}, as_json=as_json, title="render")

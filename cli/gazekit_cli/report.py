@@ -41,4 +41,4 @@ def report(
     rows = choose_rows(opened, ids=ids, limit=limit)
     with progress("drawing", len(images_of(opened, rows)), "images") as advance:
         written = write_report(opened, out, rows=rows, readings_a_page=readings, title=title, on_image=advance)
-    summary(written, as_json=as_json, title="report")
+    summary({"out": written.pop("report"), **written}, as_json=as_json, title="report")

@@ -75,7 +75,8 @@ def ablate(
             {"arm": cell.arm, "seed": cell.config.seed, "done": cell.done, "folder": str(cell.folder)} for cell in cells
         ]
         missing = sum(not cell.done for cell in cells)
-        summary({"runs": len(cells), "to_do": missing}, as_json=as_json, title=f"ablation {chosen.name}", table=listed)
+        counts = {"runs": len(cells), "to_do": missing, "out": str(out)}
+        summary(counts, as_json=as_json, title=f"ablation {chosen.name}", table=listed)
         return
     evaluation = {
         "dataset": dataset,
@@ -94,7 +95,7 @@ def ablate(
         "report": str(out / "report.html") if done.rows else None,
     }
     summary(
-        {"ran": done.ran, "found_done": done.found} | written,
+        {"ran": done.ran, "found_done": done.found} | written | {"out": str(out)},
         as_json=as_json,
         title=f"ablation {chosen.name}",
         table=done.rows,

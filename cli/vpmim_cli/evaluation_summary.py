@@ -49,6 +49,7 @@ def headline(results: dict[str, Any], out: Path) -> dict[str, Any]:
         "left_out": len(results["left_out"]),
         "skipped": len(results["skipped"]),
         "results": str(out / "results.json"),
+        "out": str(out),
     }
 
 

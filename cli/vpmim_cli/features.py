@@ -50,7 +50,7 @@ def features(
 
     if dry_run:
         forecast = forecast_features(source, images, out, kind=kind, device=device)
-        summary(asdict(forecast), as_json=as_json, title="features, not run")
+        summary(asdict(forecast) | {"out": str(out)}, as_json=as_json, title="features, not run")
         return
     with counting("encoding", "images") as advance:
         done = write_features(source, images, out, kind=kind, strict=strict, device=device, progress=advance)

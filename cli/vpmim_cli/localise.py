@@ -71,7 +71,8 @@ def localise(
         {"map": name} | {f"{k} {end}": figures[k][end] for k in ("pointing", "auc") for end in ("value", "low", "high")}
         for name, figures in results["maps"].items()
     ]
-    head = {"images": results["images"], "targets": results["targets"], "result": str(out / "localisation.json")}
+    head = {"images": results["images"], "targets": results["targets"]}
+    head |= {"results": str(out / "localisation.json"), "out": str(out)}
     summary(head, as_json=as_json, title="localisation", table=table)
     if results["skipped"]:
         raise typer.Exit(EXIT_SKIPPED)

@@ -46,7 +46,7 @@ def predict(
 
     if dry_run:
         forecast = forecast_scores(run, images, out, device=device)
-        summary(asdict(forecast), as_json=as_json, title="predict, not run")
+        summary(asdict(forecast) | {"out": str(out)}, as_json=as_json, title="predict, not run")
         return
     with counting("scoring", "images") as advance:
         done = score_images(run, images, out, strict=strict, device=device, progress=advance)

@@ -79,4 +79,5 @@ def report(
                 notes=notes or [],
                 title=title,
             )
-    summary(done | {"sections": len(done["sections"])}, as_json=as_json, title="report")
+    values = {"out": done["report"], "bytes": done["bytes"], "sections": len(done["sections"])}
+    summary(values, as_json=as_json, title="report")

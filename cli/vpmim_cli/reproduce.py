@@ -79,7 +79,9 @@ def reproduce(
         ]
         note("hours are expected, not measured: 8,000 images/s of pre-training (one GPU), 8 cores that read images")
         hours = round(sum(step.hours for step in made if not step.done), 1)
-        summary({"steps": len(made), "hours": hours}, as_json=as_json, title="reproduction", table=listed)
+        summary(
+            {"steps": len(made), "hours": hours, "out": str(out)}, as_json=as_json, title="reproduction", table=listed
+        )
         return
     check_sources(made)
     out.mkdir(parents=True, exist_ok=True)

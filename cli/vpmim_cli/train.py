@@ -67,11 +67,11 @@ def train(
     chosen = requested_config(out, config=config, overrides=overrides or [], init=init, resume=resume)
     if dry_run:
         forecast = forecast_training(data, out, chosen, resume=resume, strict=strict)
-        summary(asdict(forecast), as_json=as_json, title="train, not run")
+        summary(asdict(forecast) | {"out": str(out)}, as_json=as_json, title="train, not run")
         return
     with progress("training", None, "steps") if speaks() else nullcontext(lambda *_: None) as on_step:
         done = train_run(data, out, chosen, resume=resume, device=device, strict=strict, say=note, on_step=on_step)
     if speaks():
-        summary(asdict(done), as_json=as_json, title=f"Run {done.run}")
+        summary(asdict(done) | {"out": str(out)}, as_json=as_json, title=f"Run {done.run}")
     if code := exit_code(done):
         raise typer.Exit(code)

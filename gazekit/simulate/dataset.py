@@ -30,9 +30,9 @@ _SPLITS, _SPLIT_SHARES = ("train", "validate", "test"), (0.8, 0.02, 0.18)
 
 @dataclass(frozen=True, slots=True)
 class SimulationSummary:
-    """What was written: counts, and the root."""
+    """What was written: counts, and the folder that was given."""
 
-    root: str
+    out: str
     images: int
     readings: int
     discarded: int
@@ -167,7 +167,7 @@ def write_reflacx(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return SimulationSummary(
-        root=str(out), images=len(plan), readings=book.readings, discarded=len(withdrawn),
+        out=str(out), images=len(plan), readings=book.readings, discarded=len(withdrawn),
         phase_1=len(book.rows[1]), phase_2=len(book.rows[2]), phase_3=len(book.rows[3]),
         gaze_files=book.gaze_files, fixations=book.fixations,
     )  # fmt: skip

@@ -79,9 +79,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class DeskSummary:
-    """What was written: counts, and the root."""
+    """What was written: counts, and the folder that was given."""
 
-    root: str
+    out: str
     images: int
     readings: int
     recordings: int
@@ -183,7 +183,7 @@ def simulate_desk(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return DeskSummary(
-        root=str(out), images=len(makers), readings=len(makers) * several, recordings=several,
+        out=str(out), images=len(makers), readings=len(makers) * several, recordings=several,
         fixations=sum(len(trial.fixations) for own in trials for trial in own),
     )  # fmt: skip
 

@@ -50,9 +50,9 @@ SCREEN = Screen(size_px=(SCREEN_WIDTH, SCREEN_HEIGHT), size_mm=(597.7, 336.2), d
 
 @dataclass(frozen=True, slots=True)
 class EgdSummary:
-    """What was written: counts, and the root."""
+    """What was written: counts, and the folder that was given."""
 
-    root: str
+    out: str
     images: int
     readings: int
     sessions: int
@@ -164,7 +164,7 @@ def simulate_egd(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return EgdSummary(
-        root=str(out), images=len(makers), readings=len(makers), sessions=media[-1][0],
+        out=str(out), images=len(makers), readings=len(makers), sessions=media[-1][0],
         calibration_screens=sum(k < 0 for _, _, k in media),
         fixations=len(tables.fixations), samples=len(tables.samples) if gaze_files != 0 else 0,
     )  # fmt: skip

@@ -42,9 +42,9 @@ _SPLITS, _SPLIT_SHARES = ("train", "validate", "test"), (0.8, 0.02, 0.18)
 
 @dataclass(frozen=True, slots=True)
 class MimicEyeSummary:
-    """What was written: counts, and the root."""
+    """What was written: counts, and the folder that was given."""
 
-    root: str
+    out: str
     images: int
     readings: int
     reflacx: int
@@ -139,7 +139,7 @@ def simulate_mimic_eye(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return MimicEyeSummary(
-        root=str(out), images=len(makers), readings=len(metadata) + len(everything.sheet),
+        out=str(out), images=len(makers), readings=len(metadata) + len(everything.sheet),
         reflacx=len(metadata), eye_gaze=len(everything.sheet),
     )  # fmt: skip
 
