@@ -25,8 +25,14 @@ from reflacx_tree import (
     write_metadata,
     write_reading,
 )
+from typer.testing import CliRunner
 
 from gazekit.cache import open_cache
+from gazekit.errors import InputError
+from gazekit_cli.main import app
+
+Break = Callable[[Path], object]
+"""What spoils a data set under its root."""
 
 READING, OTHER_READING = "P102R000111", "P102R000444"
 SMALL = ("--image-size", "32", "--grid", "4", "--heatmap-size", "0", "--executor", "serial")
@@ -158,3 +164,14 @@ def check_case(case: Case, root: Path) -> None:
         assert len(open_cache(tree.cache, verify=True)) == 2
     for words in case.words:
         assert words in said, said
+
+
+def built(root: Path, dataset: str, *more: str) -> tuple[int, dict, str]:
+    """Exit code, summary and messages of the command line."""
+    command = ["build-heatmaps", str(root), str(root.parent / "cache"), "--dataset", dataset, "--json", *more]
+    command += ["--images", str(root.parent / "images")] if dataset == "egd" else []
+    run = CliRunner().invoke(app, [*command, "--executor", "serial", "--image-size", "32", "--heatmap-size", "0"])
+    if isinstance(run.exception, ValueError):  # what main() turns into one line and exit code 2
+        assert isinstance(run.exception, InputError)
+        return 2, {}, str(run.exception)
+    return run.exit_code, json.loads(run.stdout), run.stderr

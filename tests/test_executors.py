@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 from memory_source import Spec, make_source, make_specs, write_images
-from test_build import build, leftovers, tree
+from small_build import build, leftovers, tree
 from worker_functions import kill_the_first, square
 
 import gazekit.clusters

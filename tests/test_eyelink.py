@@ -1,52 +1,22 @@
-"""EyeLink ASC files: each kind of line by hand, whole files by an independent writer."""
+"""EyeLink ASC files: each kind of line by hand."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from PIL import Image
+from eyelink_lines import END, EVENTS, HEAD, MONO, START, block, efix, sample, samples
 
-from gazekit import Screen, read_eyelink
-from gazekit.errors import InputError, RecordError
-from gazekit.geometry import screen_px_per_degree
-from gazekit.simulate.desk import ScreenTrial
-from gazekit.simulate.eyelink import SETUPS, VALIDATION_DVA, VERGENCE_PX, Setup, asc_text
+from gazekit.errors import RecordError
 from gazekit.sources.eyelink import parse_eyelink
 from gazekit.sources.recording import Recording
-
-SCREEN = Screen(size_px=(1920, 1080), size_mm=(531.0, 299.0), distance_mm=650.0)
-HEAD = ["** EYELINK II CL v5.15 Jan 24 2018", "MSG\t90 DISPLAY_COORDS 0 0 1919 1079"]
-MONO = "SAMPLES\tGAZE\tLEFT\tRATE\t1000.00\tTRACKING\tCR\tFILTER\t2"
-EVENTS = "EVENTS\tGAZE\tLEFT\tRATE\t1000.00\tTRACKING\tCR\tFILTER\t2"
-START, END = "START\t100 \tLEFT\tSAMPLES\tEVENTS", "END\t110 \tSAMPLES\tEVENTS\tRES\t  40.00\t  41.00"
-
-
-def sample(time: float, x: float, y: float) -> str:
-    return f"{time:g}\t{x:7.1f}\t{y:7.1f}\t 1103.0\t..."
-
-
-def samples(first: int, last: int) -> list[str]:
-    """One a millisecond, at (time, 2 time)."""
-    return [sample(time, time, 2 * time) for time in range(first, last + 1)]
-
-
-def efix(first: int, last: int, x: float = 500.0, y: float = 300.0, eye: str = "L") -> str:
-    return f"EFIX {eye}   {first}\t{last}\t{last - first + 1}\t{x:7.1f}\t{y:7.1f}\t   1100"
 
 
 def parse(folder: Path, *lines: str, ending: str = "\n", **options: object) -> Recording:
     path = folder / "r.asc"
     path.write_bytes(ending.join([*lines, ""]).encode())
     return parse_eyelink(path, **options)
-
-
-def block(*lines: str, spec: str = MONO) -> list[str]:
-    return [START, EVENTS, spec, *lines, END]
 
 
 # ------------------------------------------------------------------------------------------------------- one trial
@@ -353,127 +323,3 @@ def test_a_recording_without_gaze_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="no sample and no fixation in 1 trials") as caught:
         parse(tmp_path, *HEAD, *block())
     assert caught.value.reason == "no_gaze"
-
-
-# ------------------------------------------------------------------------------------------------ on its image
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (100, 1))).save(folder / "chest.png")
-    return folder
-
-
-def test_gaze_is_mapped_through_the_rectangle_of_the_message(tmp_path: Path, images: Path) -> None:
-    # 200 x 100 image pixels on 400 x 300 screen pixels from (500, 300) on
-    message = "MSG\t99 !V IMGLOAD TOP_LEFT chest.png 500 300 400 300"
-    lines = block(*(sample(t, 500, 300) for t in range(100, 105)), efix(100, 104, 899, 599))
-    path = tmp_path / "r.asc"
-    path.write_text("\n".join([*HEAD, message, *lines, ""]))
-    [reading] = read_eyelink(path, images=images)
-    # the centre of the rectangle's last pixel is half a screen pixel from its edge
-    assert reading.fixations["x_px"].tolist() == [pytest.approx(199.5 - 0.25)]
-    assert reading.fixations["y_px"].tolist() == [pytest.approx(99.5 - 0.5 / 3)]
-    assert reading.fixations["px_per_deg_x"].tolist() == [pytest.approx(20.0)]
-    assert reading.samples()["x_px"].iloc[0] == pytest.approx(-0.25)
-    assert (reading.reading_id, reading.image_id, reading.image_shape) == ("r", "chest", (100, 200))
-
-
-def test_an_image_at_its_own_size_stands_on_its_anchor(tmp_path: Path, images: Path) -> None:
-    lines = block(*samples(100, 104), efix(100, 104, 960, 540))
-    path = tmp_path / "r.asc"
-    path.write_text("\n".join([*HEAD, "MSG\t99 !V IMGLOAD CENTER chest.png 960 540", *lines, ""]))
-    [reading] = read_eyelink(path, images=images)
-    assert reading.fixations[["x_px", "y_px"]].iloc[0].tolist() == [100.0, 50.0]
-
-
-def test_a_screen_that_is_given_counts_in_place_of_the_mean_resolution(tmp_path: Path) -> None:
-    path = tmp_path / "r.asc"
-    path.write_text("\n".join([*HEAD, *block(*samples(100, 104), efix(100, 104, 200, 300)), ""]))
-    [mean], [exact] = read_eyelink(path), read_eyelink(path, screen=SCREEN)
-    assert mean.fixations["px_per_deg_x"].tolist() == [40.0]
-    assert exact.fixations["px_per_deg_x"].tolist() == [screen_px_per_degree([200, 300], SCREEN)[0]]
-
-
-def test_the_spec_names_the_message_that_names_the_image(tmp_path: Path, images: Path) -> None:
-    (tmp_path / "r.asc").write_text(
-        "\n".join([*HEAD, "MSG\t99 SHOW chest.png", *block(*samples(100, 104), efix(100, 104)), ""])
-    )
-    (tmp_path / "spec.toml").write_text('[stimuli]\nmessage = "SHOW"\n')
-    [reading] = read_eyelink(tmp_path / "r.asc", images=images, spec=tmp_path / "spec.toml")
-    assert reading.image_id == "chest"
-
-
-def test_without_any_resolution_the_screen_is_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "r.asc"
-    path.write_text("\n".join([*HEAD, *block(*samples(100, 104)), ""]).replace("\tRES\t  40.00\t  41.00", ""))
-    with pytest.raises(InputError, match="give --screen-px WxH --screen-mm WxH --distance-mm D"):
-        read_eyelink(path)
-
-
-# ----------------------------------------------------------------------------------------------------- round trips
-
-
-@st.composite
-def screen_trials(draw: st.DrawFn, rate_hz: int) -> list[ScreenTrial]:
-    """A few trials whose eyes are lost now and then, but never all through a fixation."""
-    trials = []
-    for number in range(draw(st.integers(1, 3))):
-        rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-        edges = np.cumsum(rng.integers(2, 12, size=2 * draw(st.integers(1, 4))))
-        n = int(edges[-1]) + 3
-        gaze = rng.uniform(20, 1000, size=(n, 2))
-        lost = rng.random(n) < 0.3
-        for first, last in edges.reshape(-1, 2):
-            lost[first] = False
-            lost[last] = False
-        gaze[lost] = np.nan
-        first = 2 * draw(st.integers(0, 50))
-        times = (first + np.arange(n)) / rate_hz
-        table = pd.DataFrame({"time_s": times, "x_px": gaze[:, 0], "y_px": gaze[:, 1]})
-        onset, offset = times[edges.reshape(-1, 2)].T
-        means = [np.nanmean(gaze[a : b + 1], axis=0) for a, b in edges.reshape(-1, 2)]
-        fixations = pd.DataFrame(
-            {"onset_s": onset, "offset_s": offset, "x_px": np.array(means)[:, 0], "y_px": np.array(means)[:, 1]}
-        )
-        trials.append(ScreenTrial(f"99{number}", (90, 80), (10 * number, 5, 500, 400), table, fixations))
-    return trials
-
-
-@given(
-    data=st.data(),
-    rate_hz=st.sampled_from([250, 500, 1000, 2000]),
-    setup=st.sampled_from([*SETUPS, Setup(("left", "right"), resolution=True, remote=True)]),
-)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_the_writer_writes_is_read_back(tmp_path: Path, data: st.DataObject, rate_hz: int, setup: Setup) -> None:
-    trials = data.draw(screen_trials(rate_hz))
-    path = tmp_path / "9901.asc"
-    path.write_text(asc_text(trials, setup, rate_hz=rate_hz, screen=SCREEN))
-    recording = parse_eyelink(path)
-    assert recording.screen_px == SCREEN.size_px
-    assert not recording.warnings
-    assert [t.stimulus for t in recording.trials] == [f"{t.image_id}.dcm" for t in trials]
-    fixating = min(setup.eyes, key=VALIDATION_DVA.__getitem__)
-    for read, true in zip(recording.trials, trials, strict=True):
-        assert read.drawn == true.drawn
-        written = true.samples.to_numpy()
-        np.testing.assert_allclose(read.samples["time_s"], written[:, 0] - written[0, 0], atol=1e-9)
-        for eye in setup.eyes:
-            shift = np.array(VERGENCE_PX) if eye == "right" else 0.0
-            names = [f"{axis}_{eye}_px" if len(setup.eyes) == 2 else f"{axis}_px" for axis in "xy"]
-            np.testing.assert_allclose(read.samples[names], written[:, 1:] + shift, atol=0.051)
-        seen = read.samples[np.isfinite(written[:, 1])]
-        exact = screen_px_per_degree(written[np.isfinite(written[:, 1]), 1:], SCREEN)
-        tolerance = 0.006 if setup.resolution else np.ptp(exact, axis=0).max() + 0.01
-        np.testing.assert_allclose(seen[["px_per_deg_x", "px_per_deg_y"]], exact, atol=tolerance)
-        assert read.fixations is not None
-        shift = np.array(VERGENCE_PX) if fixating == "right" else 0.0
-        # whole milliseconds at 2000 Hz
-        times = true.fixations[["onset_s", "offset_s"]] - written[0, 0]
-        np.testing.assert_allclose(read.fixations[["onset_s", "offset_s"]], times, atol=0.00051)
-        np.testing.assert_allclose(
-            read.fixations[["x_px", "y_px"]], true.fixations[["x_px", "y_px"]] + shift, atol=0.051
-        )

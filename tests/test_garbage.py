@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from memory_source import make_specs
-from test_build import build, leftovers, tree
+from small_build import build, leftovers, tree
 
 from gazekit.cache import open_cache
 from gazekit.errors import CacheError
