@@ -178,11 +178,11 @@ def train(
                 f"{out.name}: {len(data)} images, {done} of {schedule.steps} steps done ({schedule.steps_per_epoch} an "
                 f"epoch, {schedule.warmup} of warm-up), {environment['precision']} on {environment['device']}"
             )
-            measured = data.measured_N.mean()
-            if 0 < measured < config.measured_share:
+            measured, wanted = data.measured_N.mean(), config.measured_share
+            if 0 < measured < wanted:
                 say(
-                    f"{data.measured_N.sum()} images with measured gaze are drawn {config.measured_share / measured:.3g} "
-                    f"times an epoch each (data.measured_share = {config.measured_share:g})"
+                    f"{data.measured_N.sum()} images with measured gaze are drawn {wanted / measured:.3g} times an "
+                    f"epoch each (data.measured_share = {wanted:g})"
                 )
 
         stop = stack.enter_context(stop_signals_noted())
