@@ -209,7 +209,7 @@ def test_after_an_error_on_one_of_several_devices_no_other_run_is_begun(grid, tm
         return False
 
     monkeypatch.setattr(ablation, "run_cell", run_cell)
-    monkeypatch.setattr(ablation, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    monkeypatch.setattr(ablation, "worker_pool", lambda: ThreadPoolExecutor(1))
     with pytest.raises(ConfigError, match="cannot be"):
         ablate(loaded, {"": []}, tmp_path, {}, devices=("first", "second"))
     assert begun[0] == ("gaze", "first")

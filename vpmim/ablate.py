@@ -15,9 +15,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import linear_eval
 from vpmim.finetune import RECIPE
+from vpmim.process import worker_pool
 from vpmim.report_ablation import SHARED_SEEDS, TABLE, write_ablation_report
 from vpmim.results import (
     ENCODER,
@@ -307,9 +307,8 @@ def _run_all(todo: Sequence[Cell], evaluation: dict[str, Any], devices: Sequence
         yield cell, run_cell(cell, evaluation, devices[0])
     if len(alone) == len(todo):
         return
-    context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
-        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in devices]
+        pools = [stack.enter_context(worker_pool()) for _ in devices]
         waiting = iter(todo[1:])
         # a cell is handed out when a device is free, so that none is begun after a stop or an error
         running = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +113,23 @@ def memory_errors_named(config: Config) -> Iterator[None]:
             f"train.accumulate (it is {parts}), which takes the same batch in more parts; or set "
             "data.residency=stream, which leaves the images on the disk"
         ) from error
+
+
+def worker_pool() -> ProcessPoolExecutor:
+    """One fresh process for tasks, which ends with this one, however this one ends."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """A pool's worker does not notice that its parent was killed: it would hold its memory, or its GPU, for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "called in a worker"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="vpmim-parent", daemon=True).start()
 
 
 @contextmanager
