@@ -5,10 +5,8 @@ Legend of shape suffixes: N images, C classes.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from vpmim.audit import (
     skipped,
     split_record,
 )
+from vpmim.checkpoint import refuse_unwritable
 from vpmim.datasets import LabelledImages, read_dataset
 from vpmim.export import load_encoder
 from vpmim.features import Preprocessing, preprocessing, versions, weights_fingerprint
@@ -170,10 +169,12 @@ def open_task(source: Path, task: Task, out: Path, *, device: str, convert: bool
     EvaluationError
         Images are missing, unless that is allowed; `out` is a file.
     DatasetError, ImagesError, WeightsError, EncoderError
-    PermissionError
+    NotADirectoryError, PermissionError
         `out` cannot be written.
     """
-    _check_writable(out)
+    if out.exists() and not out.is_dir():
+        raise EvaluationError(f"{out} is a file; name a folder for the results")
+    refuse_unwritable(out)
     place = usable_device(device)
     labelled = task.read()
     pretrained = None if task.pretrain_ids is None else read_ids(Path(task.pretrain_ids))
@@ -261,16 +262,6 @@ def finish(
         "device": opened.place.type,
     }
     return write_results(opened.out, record, per_image)
-
-
-def _check_writable(out: Path) -> None:
-    """Results can be written to a folder, there or not; `EvaluationError` or `PermissionError` where they cannot."""
-    if out.exists() and not out.is_dir():
-        raise EvaluationError(f"{out} is a file; name a folder for the results")
-    # known now, and not after an hour of encoding
-    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(above, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
 
 
 def _encoder_record(source: Path, encoder: Encoder) -> dict[str, Any]:
