@@ -6,13 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from cli_runner import run_vpmim
+from gaze_case import look_at, predictions, weights, write_predicted
 from safetensors.torch import load_file
 from synthetic import TINY, write_cache
-from test_gaze_prediction import predictions, weights, write_predicted
 
 from gazekit.cache import open_cache
 from vpmim.config import dump_toml, load_config
@@ -26,15 +25,6 @@ from vpmim.train import train
 from vpmim.weight_files import WeightsError, weights_file
 
 QUICK = {"folds": 2, "epochs": 1, "draws": 10}
-
-
-def look_elsewhere(cache: Path, row: int) -> None:
-    """Move the fixations of one row of the first shard into a corner, in the cache's own files."""
-    shard = cache / "shards" / "00000"
-    start, stop = np.load(shard / "offsets.npy")[row : row + 2]
-    fixations = np.load(shard / "fixations.npy")
-    fixations[start:stop, 0:2] = 3.0
-    np.save(shard / "fixations.npy", fixations)
 
 
 def by_network(g: Path, cache: Path, row: int, name: str) -> torch.Tensor:
@@ -65,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_prediction_is_bitwise_the_same_whatever_the_gaze_of_its_own_image(made, tmp_path, model):
     encoder = made / "weights" if model == "head" else None
     shutil.copytree(made / "cache", tmp_path / "cache")
-    look_elsewhere(tmp_path / "cache", 5)
+    look_at(tmp_path / "cache", 5, 3.0)  # a corner
     found = []
     for name, cache in (("before", made / "cache"), ("after", tmp_path / "cache")):
         fit_gaze([cache], tmp_path / name, encoder=encoder, folds=3, epochs=4, draws=10)
