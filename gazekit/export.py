@@ -14,7 +14,7 @@ from gazekit.bids import write_bids_cache
 from gazekit.errors import InputError
 from gazekit.export_files import write_npy, write_png, write_webdataset
 from gazekit.export_zarr import import_zarr, write_zarr
-from gazekit.new_directory import new_directory, refuse_taken
+from gazekit.new_directory import new_directory, refuse_inside, refuse_taken
 
 if TYPE_CHECKING:
     from gazekit.cache import PriorCache
@@ -69,8 +69,7 @@ def check_export(cache: PriorCache, out: Path, *, to: str) -> None:
     """
     if to not in FORMATS:
         raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
-    if out.resolve().is_relative_to(cache.path.resolve()):
-        raise InputError(f"{out} lies inside the cache; name another directory")
+    refuse_inside(cache, out)
     refuse_taken(out)
     nearest = next(folder for folder in out.absolute().parents if folder.exists())
     if not nearest.is_dir():

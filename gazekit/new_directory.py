@@ -6,10 +6,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gazekit.errors import InputError
 from gazekit.locks import hold
 from gazekit.shards import fsync_directory
+
+if TYPE_CHECKING:
+    from gazekit.cache import PriorCache
+
+
+def refuse_inside(cache: PriorCache, out: Path) -> None:
+    """`InputError` if `out` lies inside a cache."""
+    if out.resolve().is_relative_to(cache.path.resolve()):
+        raise InputError(f"{out} lies inside the cache {cache.path.name}; name another directory")
 
 
 def refuse_taken(out: Path) -> None:

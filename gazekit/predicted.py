@@ -16,7 +16,7 @@ import numpy as np
 from gazekit.build import finalize
 from gazekit.cache_files import MEASURED, PREDICTED, gaze_kind, read_shard_file
 from gazekit.errors import InputError
-from gazekit.new_directory import new_directory
+from gazekit.new_directory import new_directory, refuse_inside
 from gazekit.prior import total_mass
 from gazekit.rows import stored_maps
 from gazekit.shards import (
@@ -93,8 +93,7 @@ def write_predicted_cache(
         The system refused; nothing is left behind.
     """
     out = Path(out)
-    if out.resolve().is_relative_to(source.path.resolve()):
-        raise InputError(f"{out} lies inside the cache {source.path.name}; name another directory")
+    refuse_inside(source, out)
     counts = {MEASURED: 0, PREDICTED: 0, "none": 0}
     coming = iter(predictions)
     ahead = next(coming, None)

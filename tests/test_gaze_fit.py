@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gaze_case import make_gaze, write_predicted
+from gaze_case import look_at, make_gaze, write_predicted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelled_images import write_weights
@@ -17,7 +17,8 @@ from synthetic import write_cache
 
 from gazekit import metrics
 from vpmim import gaze_fit
-from vpmim.gaze_fit import connected, deal, fit_gaze
+from vpmim.gaze_fit import fit_gaze, open_fit
+from vpmim.gaze_folds import connected, deal
 from vpmim.gaze_predictor import ENCODER, NETWORKS, PREDICTOR, RESULTS, GazePredictionError
 from vpmim.gaze_scores import compare_scores, patch_scores
 
@@ -111,13 +112,13 @@ def test_a_gaze_head_beats_the_mean_map_whatever_the_images_folds_and_first_weig
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gaze_that_has_nothing_to_do_with_its_image_beats_nothing(made, tmp_path, monkeypatch, seed):
-    read = gaze_fit._read
+    read = gaze_fit.read_measured
 
     def exchanged(*arguments):
         data = read(*arguments)
         return replace(data, gaussians=data.gaussians[7:] + data.gaussians[:7])
 
-    monkeypatch.setattr(gaze_fit, "_read", exchanged)
+    monkeypatch.setattr(gaze_fit, "read_measured", exchanged)
     results = fit_gaze([made / "cache"], tmp_path / "g", encoder=made / "weights", folds=3, seed=seed, draws=200)
     assert results["systems"]["gaze head"]["ig"]["low"] < 0
     with pytest.raises(AssertionError):
@@ -180,6 +181,30 @@ def test_what_cannot_be_learned_from_is_said(made, tmp_path):
     refused("no weights file", encoder=tmp_path / "nowhere")
     with pytest.raises(GazePredictionError, match="exists and is not an empty folder"):
         fit_gaze([made / "cache"], made, encoder=encoder)
+
+
+def test_gaze_on_padding_only_is_refused_where_a_network_would_have_no_other(tmp_path):
+    cache = write_cache(tmp_path / "cache", images=8, images_a_patient=2)
+    fold_N = open_fit([cache], tmp_path / "g", folds=2).fold_N
+    for row in (row for row, fold in enumerate(fold_N) if fold == 0):
+        look_at(cache, row, 1000.0)
+    with pytest.raises(
+        GazePredictionError, match="gaze of 4 images is on padding only, and all others are in one fold"
+    ):
+        fit_gaze([cache], tmp_path / "g", folds=2)
+    for row in range(6):
+        look_at(cache, row, 1000.0)
+    with pytest.raises(GazePredictionError, match="cross-fitting needs two patients"):
+        fit_gaze([cache], tmp_path / "g", folds=3)
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_fit_is_written_into_the_folder_one_is_in(tmp_path, monkeypatch):
+    cache = write_cache(tmp_path / "cache", images=4)
+    (tmp_path / "g").mkdir()
+    monkeypatch.chdir(tmp_path / "g")
+    fit_gaze([cache], ".", folds=2, epochs=1, draws=10)
+    assert (tmp_path / "g" / PREDICTOR).is_file()
 
 
 def test_images_without_a_patient_are_counted_and_count_alone(tmp_path):

@@ -5,7 +5,6 @@ Legend of shape suffixes: N images with gaze, L patches, K folds, 6 frame.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +15,16 @@ import torch
 from torch import Tensor
 
 from gazekit.cache import PriorCache, open_cache
+from vpmim.checkpoint import refuse_unwritable
+from vpmim.encoder import Encoder
 from vpmim.export import load_encoder
 from vpmim.features import versions, weights_fingerprint
 from vpmim.gaze_confidence import confidence_facts, information
+from vpmim.gaze_folds import MeasuredGaze, connected, deal, read_measured, shared
 from vpmim.gaze_network import (
     HEAD,
     MODELS,
     UNET,
-    Inputs,
     build_network,
     fit_network,
     holds_image,
@@ -32,14 +33,7 @@ from vpmim.gaze_network import (
     measured_masses,
     network_inputs,
 )
-from vpmim.gaze_predictor import (
-    ALL,
-    FORMAT,
-    GazePredictionError,
-    GazePredictor,
-    image_keys,
-    save_predictor,
-)
+from vpmim.gaze_predictor import ALL, FORMAT, GazePredictionError, GazePredictor, save_predictor
 from vpmim.gaze_scores import compare_scores, patch_scores
 from vpmim.process import repeatable, usable_device
 from vpmim.seen_gaze import NO, YES, SeenGaze, seen_gaze
@@ -56,21 +50,66 @@ MIN_MASS = 1e-6
 _BATCH = {"cpu": 32, "cuda": 256}
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The images with measured gaze, in the order of the caches."""
+@dataclass(frozen=True, kw_only=True)
+class OpenedFit:
+    """A fit with everything at hand, before an image was encoded or a network made.
 
-    input_N: Tensor
-    frame_N6: Tensor
+    Attributes
+    ----------
+    out : the folder G
+    model, folds, epochs, seed, ema : as of `open_fit`
+    place : where it runs
+    caches : those that were given
+    source : what the encoder was loaded from
+    encoder : Encoder, or None for a U-Net
+    saw : whether it has seen this gaze
+    size : side of the stored squares
+    grid : (rows, cols) of patches
+    data : the measured gaze
+    group_N : number of the group of each image, which is a patient, see `vpmim.gaze_folds.connected`
+    fold_N : fold of each image
+    valid_NL : patches that hold image
+    target_NL : share of an image's gaze in each patch
+    usable_N : whether an image can be learned from, see `MIN_MASS`
+    """
+
+    out: Path
+    model: str
+    folds: int
+    epochs: int
+    seed: int
+    ema: bool
+    place: torch.device
+    caches: Sequence[PriorCache]
+    source: Path | None
+    encoder: Encoder | None
+    saw: SeenGaze
     size: int
-    gaussians: list[NDArray[np.float64]]
-    keys: list[list[str]]
-    has_patient: list[bool]
-    counts: dict[str, int]
-    simulated: bool
+    grid: tuple[int, int]
+    data: MeasuredGaze
+    group_N: Sequence[int]
+    fold_N: Sequence[int]
+    valid_NL: Tensor
+    target_NL: Tensor
+    usable_N: Tensor
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the fit before it begins, as ``results.json`` has it."""
+        return {
+            "model": self.model,
+            "folds": self.folds,
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "grid": list(self.grid),
+            "simulated_gaze": self.data.simulated,
+            "images": int(self.usable_N.sum()),
+            "patients": len(set(self.group_N)),
+            "images_grouped_by_image_id": self.data.has_patient.count(False),
+            "left_out": self.data.counts | {"gaze on padding only": int((~self.usable_N).sum())},
+        }
 
 
-def fit_gaze(
+def open_fit(
     caches: Sequence[str | Path],
     out: str | Path,
     *,
@@ -81,11 +120,9 @@ def fit_gaze(
     folds: int = 5,
     epochs: int = 30,
     seed: int = 0,
-    draws: int = 1000,
     device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Fit a network a fold and one on all images, and write the folder G of `vpmim.gaze_predictor`.
+) -> OpenedFit:
+    """Open caches and encoder, deal the patients into folds, and find what is wrong before anything is fitted.
 
     Parameters
     ----------
@@ -99,26 +136,22 @@ def fit_gaze(
     folds : K; all images of a patient are in one
     epochs : passes over the images of each fit
     seed : of the folds, the first weights and the order
-    draws : bootstrap draws over patients
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
-    progress : called with fits done and fits in all
-
-    Returns
-    -------
-    dict
-        The contents of ``results.json``: NSS, CC, KL and information gain of the predictor and of the mean map of the
-        same training patients, each image judged by the network that has not seen its patient, with 95 % intervals over
-        patients.
 
     Raises
     ------
     GazePredictionError
-        No measured gaze, fewer patients than folds, caches of several sizes or grids, `out` holds something, options
-        that do not go together, or an encoder that has seen this gaze.
+        No measured gaze, too little of it on what the images show, fewer patients than folds, caches of several sizes
+        or grids, `out` holds something, options that do not go together, or an encoder that has seen this gaze.
+    CacheError, WeightsError, EncoderError, ConfigError
+        A cache, encoder or device that cannot be used.
+    NotADirectoryError, PermissionError
+        `out` cannot be made.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise GazePredictionError(f"{out} exists and is not an empty folder; name another one, or remove it")
+    refuse_unwritable(out.absolute().parent)
     model = model or (UNET if encoder is None else HEAD)
     if model not in MODELS:
         raise GazePredictionError(f"--model must be one of {', '.join(MODELS)}, got {model!r}")
@@ -131,46 +164,102 @@ def fit_gaze(
         raise GazePredictionError(f"--epochs must be at least 1 and --folds at least 2, got {epochs} and {folds}")
     place = usable_device(device)
     opened = [open_cache(path) for path in caches]
-    size = _one(opened, "image_size")
-    frozen = None if encoder is None else load_encoder(encoder, ema=ema).to(place)
-    saw = SeenGaze(NO, "there is no encoder") if encoder is None else seen_gaze(weights_file(Path(encoder)), opened)
+    size = shared(opened, "image_size")
+    source = None if encoder is None else Path(encoder)
+    frozen = None if source is None else load_encoder(source, ema=ema)
+    saw = SeenGaze(NO, "there is no encoder") if source is None else seen_gaze(weights_file(source), opened)
     if saw.answer == YES and not allow_seen_gaze:
         raise GazePredictionError(
             f"{saw.because}, so no fold is unseen to it: take an encoder pre-trained without that gaze (such as by "
             "--config localmim), or --allow-seen-gaze, which marks the figures and the predictions"
         )
-    grid = _one(opened, "grid") if frozen is None else frozen.grid
+    grid = shared(opened, "grid") if frozen is None else frozen.grid
     with repeatable(place, torch.get_num_threads()):
-        data = _read(opened, size, network_inputs(grid, frozen), place)
+        data = read_measured(opened)
         group_N = connected(data.keys)
         fold_N = deal(group_N, [min(keys) for keys in data.keys], folds=folds, seed=seed)
         valid_NL = holds_image(data.frame_N6, size, grid)
         mass_NL = measured_masses(data.gaussians, data.frame_N6, size, grid) * valid_NL
         total_N = mass_NL.sum(dim=1)
-        usable_N = total_N > MIN_MASS
         target_NL = mass_NL / total_N.clamp(min=MIN_MASS)[:, None]
+    usable_N = total_N > MIN_MASS
+    _refuse_nothing_to_learn(usable_N, group_N, fold_N)
+    return OpenedFit(
+        out=out,
+        model=model,
+        folds=folds,
+        epochs=epochs,
+        seed=seed,
+        ema=ema,
+        place=place,
+        caches=opened,
+        source=source,
+        encoder=frozen,
+        saw=saw,
+        size=size,
+        grid=grid,
+        data=data,
+        group_N=group_N,
+        fold_N=fold_N,
+        valid_NL=valid_NL,
+        target_NL=target_NL,
+        usable_N=usable_N,
+    )
+
+
+def fit_gaze(
+    caches: Sequence[str | Path],
+    out: str | Path,
+    *,
+    draws: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Fit a network a fold and one on all images, and write the folder G of `vpmim.gaze_predictor`.
+
+    Parameters
+    ----------
+    caches, out, **asked
+        As of `open_fit`, which also says what is refused.
+    draws : bootstrap draws over patients
+    progress : called with fits done and fits in all
+
+    Returns
+    -------
+    dict
+        The contents of ``results.json``: NSS, CC, KL and information gain of the predictor and of the mean map of the
+        same training patients, each image judged by the network that has not seen its patient, with 95 % intervals over
+        patients.
+    """
+    opened = open_fit(caches, out, **asked)
+    data, size, grid, model = opened.data, opened.size, opened.grid, opened.model
+    valid_NL, target_NL, usable_N = opened.valid_NL, opened.target_NL, opened.usable_N
+    frozen = None if opened.encoder is None else opened.encoder.to(opened.place)
+    with repeatable(opened.place, torch.get_num_threads()):
+        input_N = _inputs(opened)
         networks, mean_rows, measured_gain = {}, {}, {}
         gain_N = information(target_NL, valid_NL)
         predicted_NL, baseline_NL = torch.zeros_like(target_NL), torch.zeros_like(target_NL)
-        for done, name in enumerate([*map(str, range(folds)), ALL], start=1):
-            held_N = torch.tensor([str(fold) == name for fold in fold_N])
+        for done, name in enumerate([*map(str, range(opened.folds)), ALL], start=1):
+            held_N = torch.tensor([str(fold) == name for fold in opened.fold_N])
             rows = torch.nonzero(usable_N & ~held_N)[:, 0]
             measured_gain[name] = float(gain_N[rows].mean())
             mean_rows[name] = mean_row([data.gaussians[row] for row in rows], data.frame_N6[rows])
             mean_NL = mean_maps(mean_rows[name], data.frame_N6, size, valid_NL, grid)
             networks[name] = fit_network(
-                build_network(model, grid=grid, width=None if frozen is None else frozen.width, seed=seed),
+                build_network(model, grid=grid, width=None if frozen is None else frozen.width, seed=opened.seed),
                 model,
-                data.input_N[rows],
+                input_N[rows],
                 target_NL[rows],
                 mean_NL[rows],
-                epochs=epochs,
-                seed=seed,
-                device=place,
+                epochs=opened.epochs,
+                seed=opened.seed,
+                device=opened.place,
             )
             baseline_NL[held_N] = mean_NL[held_N]
             if progress is not None:
-                progress(done, folds + 1)
+                progress(done, opened.folds + 1)
+        names = [str(fold) for fold in opened.fold_N]
         predictor = GazePredictor(
             model,
             grid,
@@ -178,160 +267,89 @@ def fit_gaze(
             None if frozen is None else frozen.cpu(),
             networks,
             mean_rows,
-            {key: str(fold) for keys, fold in zip(data.keys, fold_N, strict=True) for key in keys},
+            {key: fold for keys, fold in zip(data.keys, names, strict=True) for key in keys},
             measured_gain,
             data.simulated,
-            saw.answer,
+            opened.saw.answer,
         )
-        names = [str(fold) for fold in fold_N]
         for rows in torch.arange(len(names)).split(_BATCH["cpu"]):
             batch = [names[row] for row in rows]
-            predicted_NL[rows] = predictor.distributions(data.input_N[rows], batch, data.frame_N6[rows], size)
+            predicted_NL[rows] = predictor.distributions(input_N[rows], batch, data.frame_N6[rows], size)
     results = {
         "format": FORMAT,
-        "model": model,
-        "folds": folds,
-        "epochs": epochs,
-        "seed": seed,
-        "grid": list(grid),
-        "simulated_gaze": data.simulated,
-        "images": int(usable_N.sum()),
-        "patients": len(set(group_N)),
-        "images_grouped_by_image_id": data.has_patient.count(False),
-        "left_out": data.counts | {"gaze on padding only": int((~usable_N).sum())},
-        **_judged(predicted_NL, baseline_NL, target_NL, valid_NL, usable_N, data, group_N, grid, model, draws),
+        **opened.facts(),
+        **_judged(opened, predicted_NL, baseline_NL, draws),
         "confidence": confidence_facts(
             {NAMES[model]: predicted_NL[usable_N], MEAN_MAP: baseline_NL[usable_N]},
             target_NL[usable_N],
             valid_NL[usable_N],
-            [measured_gain[str(fold)] for fold, usable in zip(fold_N, usable_N.tolist(), strict=True) if usable],
+            [measured_gain[name] for name, usable in zip(names, usable_N.tolist(), strict=True) if usable],
         ),
-        "encoder": None
-        if frozen is None
-        else {
-            "name": Path(str(encoder)).name,
-            "weights": "ema" if ema else "trained",
-            "spec": asdict(frozen.spec),
-            "sha256": weights_fingerprint(frozen),
-        },
-        "encoder_saw_gaze": saw._asdict(),
-        "caches": [{"name": cache.path.name, "fingerprint": cache.fingerprint} for cache in opened],
+        "encoder": _encoder_record(opened),
+        "encoder_saw_gaze": opened.saw._asdict(),
+        "caches": [{"name": cache.path.name, "fingerprint": cache.fingerprint} for cache in opened.caches],
         "versions": versions(),
-        "device": place.type,
+        "device": opened.place.type,
     }
-    save_predictor(predictor, results, out)
+    save_predictor(predictor, results, opened.out)
     return results
 
 
-def connected(keys: Sequence[Sequence[str]]) -> list[int]:
-    """Number of the group of each image: images that share a key, be it through others, are one group.
-
-    A key is a patient, an id, or the very pixels; numbers count up in the order in which groups appear.
-    """
-    leader = list(range(len(keys)))
-
-    def find(image: int) -> int:
-        while leader[image] != image:
-            leader[image] = image = leader[leader[image]]
-        return image
-
-    first: dict[str, int] = {}
-    for image, own in enumerate(keys):
-        for key in own:
-            leader[find(image)] = find(first.setdefault(key, image))
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(find(image), len(numbers)) for image in range(len(keys))]
+def _refuse_nothing_to_learn(usable_N: Tensor, group_N: Sequence[int], fold_N: Sequence[int]) -> None:
+    """`GazePredictionError` where a network would be left without an image to learn from."""
+    usable = torch.nonzero(usable_N)[:, 0].tolist()
+    padding = f"the gaze of {len(usable_N) - len(usable)} images is on padding only"
+    if len({group_N[row] for row in usable}) < 2:
+        raise GazePredictionError(
+            f"{padding}, and that of {len(usable)} on what they show: cross-fitting needs two patients of these"
+        )
+    if len({fold_N[row] for row in usable}) < 2:
+        raise GazePredictionError(
+            f"{padding}, and all others are in one fold, without which there is nothing to learn from: take more "
+            "--folds, or another --seed"
+        )
 
 
-def deal(group_N: Sequence[int], key_N: Sequence[str], *, folds: int, seed: int) -> list[int]:
-    """Fold of each image: groups, in an order that `seed` and their keys alone decide, are dealt out in turn.
-
-    Raises
-    ------
-    GazePredictionError
-        Fewer groups than folds.
-    """
-    smallest: dict[int, str] = {}
-    for group, key in zip(group_N, key_N, strict=True):
-        smallest[group] = min(key, smallest.get(group, key))
-    if len(smallest) < folds:
-        cure = f"take --folds {len(smallest)}" if len(smallest) > 1 else "cross-fitting needs at least two patients"
-        raise GazePredictionError(f"--folds {folds}, but the measured gaze is of {len(smallest)} patients; {cure}")
-    ordered = sorted(smallest, key=lambda group: hashlib.sha256(f"{seed} {smallest[group]}".encode()).digest())
-    fold_of = {group: turn % folds for turn, group in enumerate(ordered)}
-    return [fold_of[group] for group in group_N]
-
-
-def _one(caches: Sequence[PriorCache], name: str) -> Any:
-    """What all caches share, or `GazePredictionError`."""
-    values = {getattr(cache, name): cache.path.name for cache in caches}
-    if len(values) > 1:
-        listed = ", ".join(f"{cache}: {value}" for value, cache in values.items())
-        option = "--" + name.replace("_", "-")
-        raise GazePredictionError(f"the caches differ in {option} ({listed}); build them with one {option}")
-    return next(iter(values))
-
-
-def _read(caches: Sequence[PriorCache], size: int, inputs: Inputs, device: torch.device) -> _Measured:
-    """The images with measured gaze, as the networks see them."""
-    parts, frames, gaussians, keys, has_patient = [], [], [], [], []
-    counts = {"without gaze": 0, "with predicted gaze": 0}
-    for cache in caches:
-        kinds = cache.gaze_kinds
-        counts["without gaze"] += kinds.count(None)
-        counts["with predicted gaze"] += kinds.count("predicted")
-        rows = [row for row, kind in enumerate(kinds) if kind == "measured"]
-        for start in range(0, len(rows), _BATCH[device.type]):
-            batch = rows[start : start + _BATCH[device.type]]
-            squares = cache.images[batch]
+def _inputs(opened: OpenedFit) -> Tensor:
+    """What the networks take of each image, (N, ...) on the CPU."""
+    inputs, step = network_inputs(opened.grid, opened.encoder), _BATCH[opened.place.type]
+    parts = []
+    for cache, rows in opened.data.rows:
+        for start in range(0, len(rows), step):
+            square_BSS = torch.from_numpy(cache.images[rows[start : start + step]])
             with torch.inference_mode():
-                parts.append(inputs(torch.from_numpy(squares).to(device)).cpu())
-            frames.append(cache.frames[batch])
-            gaussians += [cache.fixations(row)[:, :9] for row in batch]
-            keys += [image_keys(cache.rows[row], square) for row, square in zip(batch, squares, strict=True)]
-            has_patient += [cache.rows[row]["patient_id"] is not None for row in batch]
-    if not parts:
-        names = ", ".join(cache.path.name for cache in caches)
-        raise GazePredictionError(f"no image of {names} has measured gaze, so there is nothing to learn from")
-    return _Measured(
-        input_N=torch.cat(parts),
-        frame_N6=torch.from_numpy(np.concatenate(frames)),
-        size=size,
-        gaussians=gaussians,
-        keys=keys,
-        has_patient=has_patient,
-        counts=counts,
-        simulated=all(cache.simulated_gaze for cache in caches),
-    )
+                parts.append(inputs(square_BSS.to(opened.place)).cpu())
+    return torch.cat(parts)
 
 
-def _judged(
-    predicted_NL: Tensor,
-    baseline_NL: Tensor,
-    target_NL: Tensor,
-    valid_NL: Tensor,
-    usable_N: Tensor,
-    data: _Measured,
-    group_N: Sequence[int],
-    grid: tuple[int, int],
-    model: str,
-    draws: int,
-) -> dict[str, Any]:
+def _encoder_record(opened: OpenedFit) -> dict[str, Any] | None:
+    if opened.encoder is None or opened.source is None:
+        return None
+    return {
+        "name": opened.source.name,
+        "weights": "ema" if opened.ema else "trained",
+        "spec": asdict(opened.encoder.spec),
+        "sha256": weights_fingerprint(opened.encoder),
+    }
+
+
+def _judged(opened: OpenedFit, predicted_NL: Tensor, baseline_NL: Tensor, draws: int) -> dict[str, Any]:
     """Out-of-fold figures of the predictor and of the mean map."""
-    scores: dict[str, list[dict[str, float]]] = {NAMES[model]: [], MEAN_MAP: []}
+    data, own = opened.data, NAMES[opened.model]
+    scores: dict[str, list[dict[str, float]]] = {own: [], MEAN_MAP: []}
     patients = []
-    for row in torch.nonzero(usable_N)[:, 0].tolist():
-        valid_L = valid_NL[row]
-        place_F = _fixated(data.gaussians[row], data.frame_N6[row].numpy(), data.size, grid)
+    for row in torch.nonzero(opened.usable_N)[:, 0].tolist():
+        valid_L = opened.valid_NL[row]
+        place_F = _fixated(data.gaussians[row], data.frame_N6[row].numpy(), opened.size, opened.grid)
         number_L = (torch.cumsum(valid_L, 0) - 1).numpy()
         fixated_F = number_L[place_F[valid_L.numpy()[place_F]]]
         if not len(fixated_F):
             continue
-        measured_V, baseline_V = target_NL[row][valid_L].numpy(), baseline_NL[row][valid_L].numpy()
-        for name, shares_NL in ((NAMES[model], predicted_NL), (MEAN_MAP, baseline_NL)):
+        measured_V, baseline_V = opened.target_NL[row][valid_L].numpy(), baseline_NL[row][valid_L].numpy()
+        for name, shares_NL in ((own, predicted_NL), (MEAN_MAP, baseline_NL)):
             shares_V = shares_NL[row][valid_L].numpy()
             scores[name].append(patch_scores(shares_V, measured_V, baseline_V, fixated_F))
-        patients.append(str(group_N[row]))
+        patients.append(str(opened.group_N[row]))
     return compare_scores(scores, patients, draws=draws) | {"judged": len(patients)}
 
 

@@ -116,6 +116,21 @@ def image_keys(row: Mapping[str, Any], square_SS: NDArray[np.uint8]) -> list[str
     return known + [hashlib.sha256(f"{kind} {name}".encode()).hexdigest() for kind, name in said if name is not None]
 
 
+def batches_to_predict(
+    predictor: GazePredictor, cache: PriorCache, *, everything: bool = False, batch_size: int = _BATCH["cpu"]
+) -> Iterator[tuple[list[int], NDArray[np.uint8], list[str]]]:
+    """The rows of a cache that gaze is to be predicted for, ascending; their squares (B, S, S); each one's network.
+
+    They are those without measured gaze, or all with `everything`.
+    """
+    rows = [row for row, kind in enumerate(cache.gaze_kinds) if everything or kind != "measured"]
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        squares = cache.images[batch]
+        known = (image_keys(cache.rows[row], square) for row, square in zip(batch, squares, strict=True))
+        yield batch, squares, [predictor.network_for(keys) for keys in known]
+
+
 def predict_gaze(
     predictor: GazePredictor, cache: PriorCache, *, everything: bool = False, device: torch.device
 ) -> Iterator[tuple[int, Floats, float, str]]:
@@ -134,19 +149,13 @@ def predict_gaze(
     row, gaussians, confidence, name of the network
         Rows ascending; `gaussians` (F, 9) as of `as_gaussians`; `confidence` as of `CONFIDENCE`.
     """
-    rows = [row for row, kind in enumerate(cache.gaze_kinds) if everything or kind != "measured"]
     if predictor.encoder is not None:
         predictor.encoder.to(device)
     for network in predictor.networks.values():
         network.to(device)
     inputs = network_inputs(predictor.grid, predictor.encoder)
-    for start in range(0, len(rows), _BATCH[device.type]):
-        batch = rows[start : start + _BATCH[device.type]]
-        squares = cache.images[batch]
-        names = [
-            predictor.network_for(image_keys(cache.rows[row], square))
-            for row, square in zip(batch, squares, strict=True)
-        ]
+    named = batches_to_predict(predictor, cache, everything=everything, batch_size=_BATCH[device.type])
+    for batch, squares, names in named:
         with torch.inference_mode():
             input_B = inputs(torch.from_numpy(squares).to(device))
         frame_B6 = torch.from_numpy(cache.frames[batch])
@@ -214,7 +223,8 @@ def save_predictor(predictor: GazePredictor, results: Mapping[str, Any], out: Pa
         name: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
         for name, content in ((RESULTS, results), (PREDICTOR, about))
     }
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    out = out.absolute()  # of the folder one is in, the name
+    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -225,7 +235,7 @@ def save_predictor(predictor: GazePredictor, results: Mapping[str, Any], out: Pa
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    fsync_path(out.absolute().parent)
+    fsync_path(out.parent)
 
 
 def load_predictor(folder: str | Path) -> GazePredictor:
