@@ -28,7 +28,17 @@ APPS = ("gazekit", "vpmim")
 
 LONG = {
     "gazekit": {"build-heatmaps", "gc", "export"},
-    "vpmim": {"train", "linear-eval", "finetune", "features", "predict", "ablate", "reproduce"},
+    "vpmim": {
+        "train",
+        "linear-eval",
+        "finetune",
+        "features",
+        "predict",
+        "gaze fit",
+        "gaze predict",
+        "ablate",
+        "reproduce",
+    },
 }
 """Commands that take long or that remove something, and of which something can be checked beforehand."""
 

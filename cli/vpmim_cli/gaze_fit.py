@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gazekit_cli.console import note, summary
+from gazekit_cli.console import note, progress, summary
 from vpmim_cli.counting import counting
 
 OVERCLAIM = 0.1
@@ -40,6 +42,10 @@ def gaze_fit(
     epochs: Annotated[int, typer.Option(help="Passes over the images, each fit.")] = 30,
     seed: Annotated[int, typer.Option(help="Of the folds, the first weights and the order.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Try caches, folds, encoder and folder, count, and stop; writes nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Learn where readers look, so that images without gaze can have a prior.
@@ -52,37 +58,38 @@ def gaze_fit(
     Examples:
 
     ```
+    vpmim gaze fit out/cache --out out/gaze --encoder runs/localmim --dry-run
     vpmim gaze fit out/cache --out out/gaze --encoder runs/localmim
     vpmim gaze fit out/cache --out out/gaze --encoder runs/hpm --weights ema
     vpmim gaze fit out/cache --out out/gaze_unet
     ```
     """
+    from vpmim.gaze_dry_run import forecast_fit
     from vpmim.gaze_fit import fit_gaze
 
     if weights not in ("trained", "ema"):
         raise typer.BadParameter(f"expected trained or ema, got {weights!r}", param_hint="--weights")
+    asked: dict[str, Any] = {
+        "encoder": encoder,
+        "ema": weights == "ema",
+        "allow_seen_gaze": allow_seen_gaze,
+        "model": model,
+        "folds": folds,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+    }
+    if dry_run:
+        with progress("reading"):
+            forecast = asdict(forecast_fit(caches, out, **asked))
+        _note_the_gaze(forecast)
+        known = forecast | {"encoder_saw_gaze": forecast["encoder_saw_gaze"]["answer"]}
+        summary(known, as_json=as_json, title="gaze fit, not run")
+        return
     with counting("fitting", "networks") as advance:
-        results = fit_gaze(
-            caches,
-            out,
-            encoder=encoder,
-            ema=weights == "ema",
-            allow_seen_gaze=allow_seen_gaze,
-            model=model,
-            folds=folds,
-            epochs=epochs,
-            seed=seed,
-            device=device,
-            progress=advance,
-        )
-    if alone := results["images_grouped_by_image_id"]:
-        note(f"{alone} images name no patient: each counts as a patient of its own")
-    if results["simulated_gaze"]:
-        note("the gaze is simulated: no person looked at these images")
+        results = fit_gaze(caches, out, **asked, progress=advance)
+    _note_the_gaze(results)
     saw = results["encoder_saw_gaze"]
-    if saw["answer"] != "no":
-        unseen = "it has" if saw["answer"] == "yes" else "not known"
-        note(f"whether the encoder has seen this gaze: {unseen}, since {saw['because']}")
     judged = "not out of fold" if saw["answer"] == "yes" else "out of fold"
     table = [
         {judged: name} | {f"{score} {end}": value for score, of in figures.items() for end, value in of.items()}
@@ -105,3 +112,15 @@ def gaze_fit(
         "out": str(out),
     }
     summary(head, as_json=as_json, title="gaze predictor", table=shown)
+
+
+def _note_the_gaze(facts: Mapping[str, Any]) -> None:
+    """Say what is to be known of the gaze of a fit, be it done or not."""
+    if alone := facts["images_grouped_by_image_id"]:
+        note(f"{alone} images name no patient: each counts as a patient of its own")
+    if facts["simulated_gaze"]:
+        note("the gaze is simulated: no person looked at these images")
+    saw = facts["encoder_saw_gaze"]
+    if saw["answer"] != "no":
+        unseen = "it has" if saw["answer"] == "yes" else "not known"
+        note(f"whether the encoder has seen this gaze: {unseen}, since {saw['because']}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +17,8 @@ from vpmim_cli.counting import counting
 if TYPE_CHECKING:
     from gazekit.cache import PriorCache
     from gazekit.predicted import PredictedGaze
+    from gazekit.reading import Readings
+    from vpmim.gaze_dry_run import PredictionForecast
     from vpmim.gaze_predictor import GazePredictor
 
 
@@ -32,6 +35,10 @@ def gaze_predict(
         bool, typer.Option("--all", help="Predict images that have measured gaze too, in place of it.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Try predictor, images and folder, count, and stop; writes nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object on stdout.")] = False,
 ) -> None:
     """Give images without gaze a predicted prior: a cache like any other, each row saying whose gaze it has.
@@ -41,21 +48,33 @@ def gaze_predict(
     Examples:
 
     ```
+    vpmim gaze predict out/gaze xrays --out out/predicted --dry-run
     vpmim gaze predict out/gaze xrays --out out/predicted
     vpmim gaze predict out/gaze out/cache --out out/predicted_all --all
     ```
     """
-    from gazekit.cache import open_cache
-    from gazekit.new_directory import refuse_taken
+    from gazekit.cache import PriorCache, open_cache
+    from gazekit.new_directory import refuse_inside, refuse_taken
     from gazekit.predicted import write_predicted_cache
+    from vpmim.checkpoint import refuse_unwritable
     from vpmim.gaze_predictor import identity, load_predictor
     from vpmim.image_source import is_cache
     from vpmim.process import usable_device
 
     refuse_taken(out)
+    refuse_unwritable(out.absolute().parent)
     predictor, place = load_predictor(folder), usable_device(device)
-    made = None if is_cache(images) else _cache_of(images, predictor, out.with_name(f".{out.name}.images"))
-    source = open_cache(made or images)
+    given = open_cache(images) if is_cache(images) else _listed(images)
+    made = out.absolute().with_name(f".{out.absolute().name}.images")
+    if isinstance(given, PriorCache):
+        refuse_inside(given, out)
+    if dry_run:
+        with progress("reading"):
+            forecast = _forecast(given, images, predictor, made, out, everything, place)
+        _note_the_predictor(predictor, forecast.predicted_by_a_fold or 0)
+        summary(asdict(forecast), as_json=as_json, title="gaze predict, not run")
+        return
+    source = given if isinstance(given, PriorCache) else _cache_of(given, images, predictor, made)
     skipped = len(source.failures)
     used: Counter[str] = Counter()
     confidences: list[float] = []
@@ -67,16 +86,12 @@ def gaze_predict(
             predictor=identity(folder, everything=everything),
             on_row=advance,
         )
-    if made is not None:
+    if source is not given:
         shutil.rmtree(made)
-    if predictor.simulated:
-        note("the predictor was fitted on simulated gaze: no person's looks are behind its predictions")
     if skipped:
         note(f"{skipped} images or readings are left out; {out / 'failures.csv'} says why")
     cross_fitted = sum(number for name, number in used.items() if name != "all")
-    if predictor.encoder_saw_gaze != "no" and cross_fitted:
-        seen, are = ("has seen", "are not") if predictor.encoder_saw_gaze == "yes" else ("may have seen", "may not be")
-        note(f"the encoder {seen} the gaze of the fit: {cross_fitted} predictions for its patients {are} out of fold")
+    _note_the_predictor(predictor, cross_fitted)
     summary(
         {
             "rows": sum(counts.values()),
@@ -91,7 +106,7 @@ def gaze_predict(
         as_json=as_json,
         title="predicted gaze",
     )
-    if skipped and made is not None:
+    if skipped and source is not given:
         raise typer.Exit(EXIT_SKIPPED)
 
 
@@ -113,22 +128,64 @@ def _predicted(
         yield row, PredictedGaze(gaussians, confidence)
 
 
-def _cache_of(images: Path, predictor: GazePredictor, cache: Path) -> Path:
-    """A folder of images as a cache of the predictor's size; an interrupted one is gone on with."""
-    from gazekit.build import build_heatmaps
+def _note_the_predictor(predictor: GazePredictor, cross_fitted: int) -> None:
+    """Say what is to be known of predictions, `cross_fitted` of which are for patients of the fit; made or not."""
+    if predictor.simulated:
+        note("the predictor was fitted on simulated gaze: no person's looks are behind its predictions")
+    if predictor.encoder_saw_gaze != "no" and cross_fitted:
+        seen, are = ("has seen", "are not") if predictor.encoder_saw_gaze == "yes" else ("may have seen", "may not be")
+        note(f"the encoder {seen} the gaze of the fit: {cross_fitted} predictions for its patients {are} out of fold")
+
+
+def _listed(images: Path) -> Readings:
+    """The images of a folder."""
     from gazekit.sources.images import read_images
 
     listed = read_images(images)
     for line in listed.notes:
         note(line)
+    return listed
+
+
+def _build_options(predictor: GazePredictor) -> dict[str, Any]:
+    """What a folder of images is built with, to be of the predictor's size."""
+    return {"image_size": predictor.stored_size, "grid": predictor.grid, "heatmap_size": 0}
+
+
+def _cache_of(listed: Readings, images: Path, predictor: GazePredictor, cache: Path) -> PriorCache:
+    """A folder of images as a cache; an interrupted one is gone on with."""
+    from gazekit.build import build_heatmaps
+    from gazekit.cache import open_cache
+
     with counting("reading", "images") as advance:
         build_heatmaps(
             listed,
             images,
             cache,
-            image_size=predictor.stored_size,
-            grid=predictor.grid,
-            heatmap_size=0,
+            **_build_options(predictor),
             on_row=lambda done: advance(done, len(listed.entries)),
         )
-    return cache
+    return open_cache(cache)
+
+
+def _forecast(
+    given: PriorCache | Readings,
+    images: Path,
+    predictor: GazePredictor,
+    cache: Path,
+    out: Path,
+    everything: bool,
+    device: object,
+) -> PredictionForecast:
+    """What would be done with a cache; or with a folder, some images of which an interrupted `cache` may hold."""
+    from gazekit.cache import PriorCache
+    from gazekit.dry_run import forecast_build
+    from vpmim.gaze_dry_run import forecast_prediction, forecast_prediction_of_files
+
+    if isinstance(given, PriorCache):
+        return forecast_prediction(predictor, given, out, everything=everything, device=device)
+    build = forecast_build(given, images, cache, **_build_options(predictor))
+    note(
+        "no pixel of a file is read beforehand: which network predicts which, and what is unreadable, shows in the run"
+    )
+    return forecast_prediction_of_files(predictor, build.rows, out, to_read=build.rows_to_build, device=device)
