@@ -152,7 +152,7 @@ def gaze_kind(row: Mapping[str, Any]) -> str | None:
 def is_invented(row: Mapping[str, Any]) -> bool:
     """Whether a row of ``shard.json`` is of no person: its data set says so, or its patient's or image's id.
 
-    Simulators call their data set "simulated", or invent ids that begin with 99.
+    The ids that ``gazekit simulate`` invents begin with 99; a source of one's own may call its data set "simulated".
     """
     name = str(row.get("patient_id") or row["image_id"])
     return row.get("dataset") == "simulated" or name.lstrip("pP").startswith("99")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,7 +23,7 @@ from gazekit_cli.console import EXIT_INTERRUPTED
 from vpmim import ablate as ablation
 from vpmim import finetune as finetuning
 from vpmim.ablate import ablate, plan
-from vpmim.ablation_grid import load_grid
+from vpmim.ablation_grid import RUN, cell_folder, load_grid
 from vpmim.config import ConfigError, file_names
 from vpmim.recipe import load_recipe
 from vpmim.results import ResultsError, read_results
@@ -172,6 +173,10 @@ def test_what_is_done_is_not_taken_for_runs_of_other_settings(grid, tmp_path):
     other = replace(load_grid(grid, ["mask.ratio=0.5"]), seeds=(0,))
     with pytest.raises(RunError, match=r"another configuration: mask.ratio: 0.75 -> 0.5"):
         ablate(other, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
+    written = cell_folder(tmp_path / "out", loaded.arms[0].name, 0) / RUN / "config.toml"
+    written.write_text(re.sub("(?m)^measured_share = .*\n", "", written.read_text()))
+    with pytest.raises(RunError, match=r"config\.toml lacks data\.measured_share: .* start a new run"):
+        ablate(loaded, {"": [cache]}, tmp_path / "out", evaluation, draws=20)
 
 
 def test_an_interrupted_evaluation_by_a_recipe_is_no_result_and_is_gone_on_with(grid, tmp_path, monkeypatch):

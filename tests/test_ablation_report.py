@@ -110,6 +110,15 @@ def test_the_arms_of_a_finished_ablation_need_no_word_on_shared_seeds(tmp_path: 
     assert "over the seeds that both have" not in Page((tmp_path / "report.html").read_text()).text
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_simulated_gaze_is_said(tmp_path: Path, simulated: bool) -> None:
+    folder = write_ablation(tmp_path, {"a": (), "b": ()}, seeds=(0,), panels=0)
+    data = [{"images": 12, "with_gaze": 10, "simulated": simulated}]
+    change(folder / "b" / "seed_0" / "run" / "environment.json", data=data)
+    write_ablation_report(folder)
+    assert ("The gaze is simulated" in Page((folder / "report.html").read_text()).text) is simulated
+
+
 @pytest.mark.parametrize(
     ("fingerprints", "says"),
     [

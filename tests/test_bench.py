@@ -73,7 +73,7 @@ def test_the_plain_selector_selects_the_same(name: str) -> None:
     model, samples = build_model(config), batch([True, False] * 3)
     crops = reconstruct(model, samples, config, progress=0.5).crops
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
-    plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=0.5)
+    plan = plan_masks(model, crops, guidance, config, visit_B=samples.visit_B, index_B=samples.index_B, progress=0.5)
     hidden = hidden_at(model, config, 0.5)
     for got, expected in zip(plain_select(plan, hidden=hidden), select(*plan, keep=49 - hidden), strict=True):
         assert torch.equal(got, expected)

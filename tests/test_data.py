@@ -13,9 +13,11 @@ from synthetic import squares, write_cache, write_folder
 from gazekit.cache import open_cache
 from gazekit.errors import CacheError
 from gazekit.geometry import fit_frame
+from vpmim import data as training_data
 from vpmim.config import load_config
 from vpmim.data import DataError, load_data, valid_areas
 from vpmim.schedule import plan_schedule
+from vpmim.training_source import open_training_cache
 
 CPU = torch.device("cpu")
 
@@ -97,6 +99,17 @@ def test_images_with_measured_gaze_come_as_often_as_asked_and_a_run_may_stop_any
     assert sorted(counts[10:].tolist()) == [1] * 4 + [2] * 18
     for after in (0, 1, 7, 8, 9, 39):
         assert places(data, config, measured_share=0.75, after=after) == whole[after:]
+
+
+def test_gaze_that_is_off_its_image_is_no_reason_to_visit_it_more_often(cache, monkeypatch):
+    def opened(path, *, trusting):
+        part = open_training_cache(path, trusting=trusting)
+        away = part.gaussians[3] + [1e6, 0, 0, 0, 0, 0, 0, 0, 0]
+        return part._replace(gaussians=[*part.gaussians[:3], away, *part.gaussians[4:]])
+
+    monkeypatch.setattr(training_data, "open_training_cache", opened)
+    data = load_data([cache], config_for(), device=CPU)
+    assert np.flatnonzero(~data.measured_N).tolist() == [3, 10, 11]
 
 
 def test_two_visits_to_an_image_have_numbers_of_their_own(cache):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import run_gazekit, run_vpmim
+from synthetic import write_folder
 
 import gazekit
 from gazekit_cli import console
@@ -73,6 +74,14 @@ def test_a_dry_training_says_what_the_training_then_does_and_writes_nothing(cach
     assert (again.code, "--resume" in again.stderr) == (2, True), "as the training itself would"
     resumed = json.loads(run_vpmim("train", cache, "--out", run, *TINY, "--json", "--dry-run", "--resume").stdout)
     assert (resumed["done"], resumed["init"]) == (3, "checkpoint of step 3")
+
+
+def test_a_dry_training_says_how_often_images_that_were_read_are_visited(cache: Path, tmp_path: Path):
+    folder = write_folder(tmp_path / "folder", images=48)
+    asked = ("--out", tmp_path / "run", *TINY, "--set", "data.measured_share=0.5", "--json", "--dry-run")
+    said = [json.loads(run_vpmim("train", *caches, *asked).stdout) for caches in ([cache], [cache, folder])]
+    read = said[0]["gaze_measured"]
+    assert [one["measured_visits"] for one in said] == [1, pytest.approx(0.5 * (read + 48) / read)]
 
 
 @pytest.mark.parametrize(("run", "name"), [(run_gazekit, "gazekit"), (run_vpmim, "vpmim")])

@@ -296,7 +296,7 @@ def test_images_with_measured_gaze_are_drawn_more_often_and_resumed_so(cache, tm
     train(mixed, tmp_path / "plain", config_for(), device="cpu")
     said: list[str] = []
     train(mixed, tmp_path / "whole", config, device="cpu", say=said.append)
-    assert said[-1] == "9 images with measured gaze are drawn 3 times an epoch each (data.measured_share = 0.75)"
+    assert said[-1] == "9 images with measured gaze are visited 3 times an epoch each (data.measured_share = 0.75)"
     with pytest.raises(CrashError):
         train(mixed, tmp_path / "run", config, device="cpu", on_step=crash_at(7))
     train(mixed, tmp_path / "run", config, device="cpu", resume=True)

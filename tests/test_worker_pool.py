@@ -10,12 +10,21 @@ import time
 from pathlib import Path
 
 PARENT = """
-import os, time
-from vpmim.process import worker_pool
+import os, sys, time
+from vpmim.process import stop_signals_noted, worker_pool
+
+def work(folder):
+    with stop_signals_noted() as stop:
+        with open(folder + "/begun", "w") as file:
+            file.write(str(os.getpid()) + "\\n")
+        stop.wait(60)
+    with open(folder + "/checkpoint", "w"):
+        time.sleep(0.1)
+    os.kill(os.getpid(), 15)  # the second one ends it, as it would end an idle worker
+
 if __name__ == "__main__":
     with worker_pool() as pool:
-        print(pool.submit(os.getpid).result(), flush=True)
-        pool.submit(time.sleep, 600)
+        pool.submit(work, sys.argv[1])
         time.sleep(600)
 """
 
@@ -27,21 +36,28 @@ def runs(pid: int) -> bool:
         return False
 
 
-def test_a_worker_ends_when_its_parent_is_killed_though_it_is_busy(tmp_path):
-    script = tmp_path / "parent.py"
+def test_a_worker_whose_parent_was_killed_writes_what_it_has_and_ends(tmp_path):
+    script, begun = tmp_path / "parent.py", tmp_path / "begun"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
-    worker = int(parent.stdout.readline())
+    parent = subprocess.Popen([sys.executable, script, tmp_path])
+    worker = 0
     try:
+        wait_for(lambda: begun.is_file() and begun.read_text().endswith("\n"))
+        worker = int(begun.read_text())
         assert runs(worker)
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 30
-        while runs(worker):
-            assert time.monotonic() < deadline, "the worker lives on"
-            time.sleep(0.05)
+        wait_for(lambda: not runs(worker))
+        assert (tmp_path / "checkpoint").is_file()
     finally:
         parent.kill()
-        parent.stdout.close()
-        if runs(worker):
+        parent.wait()
+        if worker and runs(worker):
             os.kill(worker, signal.SIGKILL)
+
+
+def wait_for(what) -> None:
+    deadline = time.monotonic() + 50
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

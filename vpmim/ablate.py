@@ -29,7 +29,7 @@ from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
 from vpmim.evaluate import linear_eval
 from vpmim.finetune import RECIPE
-from vpmim.process import worker_pool
+from vpmim.process import stop_signals_raised, worker_pool
 from vpmim.report_ablation import SHARED_SEEDS, TABLE, write_ablation_report
 from vpmim.results import (
     ENCODER,
@@ -308,6 +308,7 @@ def _run_all(todo: Sequence[Cell], evaluation: dict[str, Any], devices: Sequence
     if len(alone) == len(todo):
         return
     with ExitStack() as stack:
+        stack.enter_context(stop_signals_raised())  # and the workers, which are told too, are waited for
         pools = [stack.enter_context(worker_pool()) for _ in devices]
         waiting = iter(todo[1:])
         # a cell is handed out when a device is free, so that none is begun after a stop or an error

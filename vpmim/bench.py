@@ -232,7 +232,9 @@ def step_breakdown(config: Config, device: torch.device, *, images: int, steps: 
             done("prior")
             guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
             done("teacher")
-            plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=progress)
+            plan = plan_masks(
+                model, crops, guidance, config, visit_B=samples.visit_B, index_B=samples.index_B, progress=progress
+            )
             hidden = hidden_at(model, config, progress)
             selection = select(*plan, keep=plan.score_BL.shape[1] - hidden)
             done("masks")

@@ -88,7 +88,7 @@ class TrainingData:
     squares : the host's arrays, one after the other, that are streamed from
     frame_N6, valid_N4 : as in `Samples`
     prior : the gaze of every image, or what stands in for it
-    measured_N : whose gaze a person's tracker measured
+    measured_N : whose gaze was measured, some of it on the image; with ``prior.source = "none"`` nobody's
     features_NRCD : as in `Samples`
     """
 
@@ -169,9 +169,9 @@ class TrainingData:
             for step in range(after + 1, schedule.steps + 1):
                 if schedule.epoch(step) != epoch:
                     epoch = schedule.epoch(step)
-                    index_N, visit_N = epoch_visits(seed, epoch, self.measured_N, measured_share=measured_share)
+                    order = epoch_visits(seed, epoch, self.measured_N, measured_share=measured_share)
                 start = (step - 1) % schedule.steps_per_epoch * batch_size + rank * share
-                yield step, Visits(index_N[start : start + share], visit_N[start : start + share])
+                yield step, Visits(*(column[start : start + share] for column in order))
 
         if self.image_NSS is not None:
             for step, batch in visits():
@@ -180,7 +180,7 @@ class TrainingData:
 
         def read() -> Iterator[tuple[int, Visits, Tensor]]:
             for step, batch in visits():
-                image_BSS = torch.from_numpy(_read_squares(self.squares, batch.index_N))
+                image_BSS = torch.from_numpy(_read_squares(self.squares, batch.index_V))
                 yield step, batch, image_BSS.pin_memory() if self.device.type == "cuda" else image_BSS
 
         for step, batch, image_BSS in _prefetched(read):
@@ -188,7 +188,7 @@ class TrainingData:
 
     def _samples(self, visits: Visits, image_BSS: Tensor | None) -> Samples:
         # one copy to the device for both
-        place_2B = torch.from_numpy(np.stack([visits.index_N, visits.visit_N]))
+        place_2B = torch.from_numpy(np.stack([visits.index_V, visits.visit_V]))
         if self.device.type == "cuda":
             place_2B = place_2B.pin_memory().to(self.device, non_blocking=True)
         place_B, visit_B = place_2B
@@ -285,7 +285,8 @@ def load_data(paths: Sequence[str | Path], config: Config, *, device: torch.devi
         frame_N6=frame_N6,
         valid_N4=valid_areas(frame_N6),
         prior=prior,
-        measured_N=np.concatenate([part.measured for part in parts]),
+        # a row that says it has gaze, and has none on its image, is not to be visited more often for it
+        measured_N=np.concatenate([part.measured for part in parts]) & (prior.row_N > 0).cpu().numpy(),
         features_NRCD=features_NRCD.to(device),
     )
 

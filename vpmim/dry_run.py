@@ -13,6 +13,7 @@ from vpmim.checkpoint import newest_checkpoint
 from vpmim.config import Config
 from vpmim.data import DataError, load_data
 from vpmim.model import build_model
+from vpmim.order import visits_an_epoch
 from vpmim.schedule import plan_schedule
 from vpmim.weights import initialise
 
@@ -25,6 +26,7 @@ class Forecast:
     ----------
     images, with_gaze, skipped : images to train on, those of them with gaze, files that cannot be read
     gaze_measured, gaze_predicted, gaze_absent, gaze_confidence : whose gaze, as in `vpmim.train.TrainSummary`
+    measured_visits : how often an epoch visits each image with measured gaze (``data.measured_share``)
     steps, done : in all, and by the newest checkpoint
     steps_per_epoch, warmup_steps : int
     encoder : its timm name
@@ -38,6 +40,7 @@ class Forecast:
     gaze_predicted: int
     gaze_absent: int
     gaze_confidence: float | None
+    measured_visits: float
     skipped: int
     steps: int
     done: int
@@ -84,6 +87,7 @@ def forecast_training(
         images=len(data),
         with_gaze=gaze["gaze_measured"] + gaze["gaze_predicted"],
         **gaze,
+        measured_visits=visits_an_epoch(data.measured_N, measured_share=config.measured_share),
         skipped=len(data.failures),
         steps=schedule.steps,
         done=done,

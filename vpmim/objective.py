@@ -128,7 +128,9 @@ def reconstruct(
     """The method: crop, prior, partition, mask, targets, network, recalibration, weights; arguments as above."""
     crops = draw_views(samples, config, grid=model.encoder.grid)
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
-    plan = plan_masks(model, crops, guidance, samples.visit_B, samples.index_B, config, progress=progress)
+    plan = plan_masks(
+        model, crops, guidance, config, visit_B=samples.visit_B, index_B=samples.index_B, progress=progress
+    )
     keep = plan.score_BL.shape[1] - hidden_at(model, config, progress)
     selection = select(*plan, keep=keep)
     targets = make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=config.decoder.scales)
@@ -193,10 +195,10 @@ def plan_masks(
     model: MaskedImageModel,
     crops: Crops,
     guidance: Guidance | None,
-    visit_B: Tensor,
-    index_B: Tensor,
     config: Config,
     *,
+    visit_B: Tensor,
+    index_B: Tensor,
     progress: float | Tensor,
 ) -> Plan:
     """(b) Which patches to hide, in the terms of the selector: by ``mask.kind``, at this point of its schedules."""

@@ -1,10 +1,11 @@
 """The order in which a run visits its images: a function of (seed, epoch), so that a resumed run needs only its step.
 
-Shape suffixes: N images of the data, and visits of an epoch; G images of a group.
+Shape suffixes: N images of the data, V visits, G images of a group.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,11 @@ from vpmim.random import permutation
 
 
 class Visits(NamedTuple):
-    """The visits of an epoch, in their order."""
+    """Visits to images, in their order."""
 
-    index_N: NDArray[np.int64]
+    index_V: NDArray[np.int64]
     """Place of the image in the data."""
-    visit_N: NDArray[np.int64]
+    visit_V: NDArray[np.int64]
     """Which visit of the run to that image this is, from 0: no two visits share an image and a number."""
 
 
@@ -40,14 +41,14 @@ def epoch_visits(seed: int, epoch: int, measured_N: NDArray[np.bool_], *, measur
     """
     n = len(measured_N)
     measured_G, other_G = np.flatnonzero(measured_N), np.flatnonzero(~measured_N)
-    wanted = round(measured_share * n)
+    wanted = math.ceil(measured_share * n - 1e-9)  # 0.55 x 100 is a little over 55
     if wanted <= len(measured_G) or not len(measured_G):
         return Visits(permutation(seed, epoch, n), np.full(n, epoch))
     groups = [(measured_G, wanted, 1), (other_G, n - wanted, 2)]
     visits = [_in_turn(seed, places, epoch * count, count, stream=stream) for places, count, stream in groups]
     mixed_N = permutation(seed, epoch, n)
-    index_N, visit_N = (np.concatenate(column)[mixed_N] for column in zip(*visits, strict=True))
-    return Visits(index_N, visit_N)
+    index_V, visit_V = (np.concatenate(column)[mixed_N] for column in zip(*visits, strict=True))
+    return Visits(index_V, visit_V)
 
 
 def _in_turn(seed: int, places_G: NDArray[np.int64], first: int, count: int, *, stream: int) -> Visits:
@@ -57,3 +58,9 @@ def _in_turn(seed: int, places_G: NDArray[np.int64], first: int, count: int, *, 
     order = [places_G[permutation(seed, visit, size, stream=stream)] for visit in range(start, stop)]
     walk = slice(first - start * size, first - start * size + count)
     return Visits(np.concatenate([places_G[:0], *order])[walk], np.arange(start, stop).repeat(size)[walk])
+
+
+def visits_an_epoch(measured_N: NDArray[np.bool_], *, measured_share: float) -> float:
+    """How often an epoch visits each image whose gaze was measured, in the mean; 1 where none is visited more often."""
+    measured = float(measured_N.mean())
+    return max(1.0, measured_share / measured) if measured else 1.0

@@ -33,7 +33,7 @@ def plain_losses(model: MaskedImageModel, samples: Samples, config: Config, *, p
     crops = Crops(*(torch.cat(parts).to(device) for parts in zip(*views, strict=True)))
     guidance = None if model.teacher is None else model.teacher(crops.grey_BHW)
     visit_B, index_B = samples.visit_B.to(device), samples.index_B.to(device)
-    plan = plan_masks(model, crops, guidance, visit_B, index_B, config, progress=progress)
+    plan = plan_masks(model, crops, guidance, config, visit_B=visit_B, index_B=index_B, progress=progress)
     selection = plain_select(plan, hidden=hidden_at(model, config, progress))
     targets = [
         make_targets(crops.grey_BHW, guidance, config, patch=model.encoder.patch, scales=(scale,))[0]

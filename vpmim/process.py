@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ import torch.distributed as dist
 from vpmim.settings import Config, ConfigError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+STOPPING_S = 60.0
+"""What a worker whose parent is gone gets, to end its step and write its checkpoint."""
 _DISTRIBUTIONS = ("gazekit", "torch", "timm", "numpy", "safetensors", "pillow", "tensorboard")
 
 
@@ -127,6 +130,8 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)  # which a training takes for a wish to write its checkpoint and stop
+        time.sleep(STOPPING_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="vpmim-parent", daemon=True).start()

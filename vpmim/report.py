@@ -209,8 +209,8 @@ def _callout(run: RunRecord, cache: PriorCache | None, notes: Sequence[str]) -> 
         lines.append(
             join(
                 tag("strong", "The gaze is simulated. "),
-                "Its ids are invented (they begin with 99), or its data set is called simulated: no person read these ",
-                "images, and no figure here says anything about radiologists.",
+                "Its ids begin with 99, its data set is called simulated, or a model predicted it that was fitted to ",
+                "such gaze: no person's gaze is in it, and no figure here says anything about radiologists.",
             )
         )
     if run.checkpoint is None:

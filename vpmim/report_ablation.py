@@ -192,6 +192,10 @@ def _header(
         lines.append("Whether all runs were trained on the same data is not recorded.")
     if predicted := max((run.images("predicted") for run in runs), default=0):
         lines.append(f"Up to {predicted:,} images of a run have a model's prediction as gaze: nobody read them.")
+    if any(run.simulated_gaze for run in runs):
+        lines.append(
+            "The gaze is simulated: no person's is in it, and no figure here says anything about radiologists."
+        )
     cautions = {caution for run in runs if (caution := size_caution(run))}
     lines += sorted(cautions)[:1]
     return join(

@@ -20,6 +20,7 @@ import io
 import json
 import os
 import shutil
+import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vpmim.checkpoint import checkpoint_name, write_file
-from vpmim.config import Config, ConfigError, config_names, differences, dump_toml, load_config
+from vpmim.config import Config, ConfigError, config_names, differences, dump_toml, flatten, load_config
 from vpmim.panel_pictures import panel_sheet
 
 CONFIG = "config.toml"
@@ -63,9 +64,18 @@ def check_same_config(out: Path, config: Config) -> None:
     Raises
     ------
     RunError
-        Nothing to resume, or a difference, which is shown.
+        Nothing to resume, a difference, which is shown, or a setting that the run's version did not know.
     """
     changed = differences(read_config(out), config)
+    tree = tomllib.loads((out / CONFIG).read_text(encoding="utf-8"))
+    known = {f"{name}.{key}" for name, section in tree.items() if isinstance(section, dict) for key in section} | {
+        *tree
+    }
+    if unknown := sorted(flatten(config).keys() - known):
+        raise RunError(
+            f"{out / CONFIG} lacks {', '.join(unknown)}: it was written by an earlier version, which did not know "
+            "them. Go on with that version (environment.json names it), or start a new run"
+        )
     if changed:
         raise RunError(
             f"{out.name} was started with another configuration: {'; '.join(changed)}. "

@@ -51,8 +51,8 @@ class DataConfig:
     crop_ratio : range of the crop's width / height
     hflip : probability of a horizontal flip
     mean, std : normalisation of the [0, 1] grey values, recorded with the weights
-    measured_share : at least this share of what a run sees are images whose gaze was measured, which then come more
-        often than the others; 0, or a method that does nothing with gaze = all equally often
+    measured_share : least share of an epoch's visits that are to images whose gaze was measured; where fewer were
+        read, these are visited more often than the others. 0 = all equally often, as in methods that use no gaze
     residency : where the images live: on the ``device``, ``stream`` from disk, or ``auto`` (device if they fit)
     """
 

@@ -24,6 +24,7 @@ from vpmim.config import Config
 from vpmim.data import DataError, load_data
 from vpmim.figures import Figures
 from vpmim.model import build_model
+from vpmim.order import visits_an_epoch
 from vpmim.process import (
     TrainingError,
     environment_facts,
@@ -178,11 +179,11 @@ def train(
                 f"{out.name}: {len(data)} images, {done} of {schedule.steps} steps done ({schedule.steps_per_epoch} an "
                 f"epoch, {schedule.warmup} of warm-up), {environment['precision']} on {environment['device']}"
             )
-            measured, wanted = data.measured_N.mean(), config.measured_share
-            if 0 < measured < wanted:
+            often = visits_an_epoch(data.measured_N, measured_share=config.measured_share)
+            if often > 1:
                 say(
-                    f"{data.measured_N.sum()} images with measured gaze are drawn {wanted / measured:.3g} times an "
-                    f"epoch each (data.measured_share = {wanted:g})"
+                    f"{data.measured_N.sum()} images with measured gaze are visited {often:.3g} times an epoch each "
+                    f"(data.measured_share = {config.measured_share:g})"
                 )
 
         stop = stack.enter_context(stop_signals_noted())

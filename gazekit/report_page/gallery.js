@@ -200,7 +200,7 @@ function showHead() {
   if (!about.rows) notes.push(about.failed
     ? "This cache has no reading: everything was left out while it was built. The reasons are below."
     : "This cache is empty: it has no image and no reading.");
-  if (about.simulated) notes.push("The gaze is simulated: its ids are invented (they begin with 99), or its data set is called simulated. No person read these images, and nothing here says anything about radiologists.");
+  if (about.simulated) notes.push("The gaze is simulated: its ids begin with 99, its data set is called simulated, or a model predicted it that was fitted to such gaze. No person’s gaze is in it, and nothing here says anything about radiologists.");
   if (about.predicted) notes.push(`${plural(about.predicted, "row")} of this cache ${about.predicted === 1 ? "has" : "have"} predicted gaze: what a model expects, looked at by nobody.`);
   if (about.shown < about.rows) notes.push(`${about.shown} of the ${plural(about.rows, "row")} of this cache ${about.shown === 1 ? "is" : "are"} shown.`);
   byId("notes").append(...notes.map((text) => make("p", { text })));
