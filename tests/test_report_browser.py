@@ -198,8 +198,16 @@ def test_readers_stand_side_by_side_with_their_agreement(visit, report):
     assert page.locator("#agreement tbody tr").count() == 6
     screenshot(page, "report-side-by-side")
     assert page.locator("#agreement h3").bounding_box()["y"] < page.locator("#layers").bounding_box()["y"]
-    tops = {panel["y"] for panel in (figure.bounding_box() for figure in page.locator("#panels figure").all())}
-    assert len(tops) == 1, "three readers stand in one row"
+    tops = {panel["y"] for panel in (canvas.bounding_box() for canvas in page.locator("#panels canvas").all())}
+    assert len(tops) == 1, "three readers stand in one row, however long their names are"
+    lines = page.locator("#agreement .number").evaluate_all(
+        """cells => cells.map(cell => {
+            const text = document.createRange();
+            text.selectNodeContents(cell);
+            return text.getClientRects().length;
+        })"""
+    )
+    assert lines == [1] * 18, "no number is broken"
     page.locator("#time").fill("0.5")
     page.get_by_role("button", name="All 3 together").click()
     settle(page)
