@@ -182,12 +182,20 @@ class PriorCache:
         return [gaze_kind(row) for row in self.rows]
 
     @cached_property
-    def simulated_gaze(self) -> bool:
-        """Whether it has gaze, and all of it is of no person; predictions fitted to such gaze are no better."""
+    def gaze_simulated(self) -> list[bool | None]:
+        """Whether each row's gaze is of no person, as predictions fitted to such gaze are; None without gaze."""
         predictor = self.parameters.get("predictor")
         fitted_to_it = isinstance(predictor, dict) and predictor.get("fitted_on_simulated_gaze") is True
-        kinds = [(kind, row) for kind, row in zip(self.gaze_kinds, self.rows, strict=True) if kind is not None]
-        return bool(kinds) and all(is_invented(row) or (kind == PREDICTED and fitted_to_it) for kind, row in kinds)
+        return [
+            None if kind is None else is_invented(row) or (kind == PREDICTED and fitted_to_it)
+            for kind, row in zip(self.gaze_kinds, self.rows, strict=True)
+        ]
+
+    @cached_property
+    def simulated_gaze(self) -> bool:
+        """Whether it has gaze, and all of it is of no person."""
+        of_gaze = [simulated for simulated in self.gaze_simulated if simulated is not None]
+        return bool(of_gaze) and all(of_gaze)
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:

@@ -68,6 +68,15 @@ def test_gaze_is_called_simulated_where_it_is_no_person_s(rows, fitted_to_it, ex
     assert cache.simulated_gaze is expected
 
 
+def test_each_row_says_whether_its_own_gaze_is_simulated():
+    header = {"parameters": {"image_size": 32, "grid": [4, 4], "heatmap_size": 0}, "fingerprint": "", "shards": []}
+    cache = PriorCache(Path("cache"), header)
+    predicted = {"n_fixations": 3, "gaze": "predicted"}
+    cache.rows = [INVENTED | {"n_fixations": 3}, REAL | {"n_fixations": 3}, INVENTED | {"n_fixations": 0}]
+    cache.rows += [REAL | predicted, INVENTED | predicted]
+    assert cache.gaze_simulated == [True, False, None, False, True]
+
+
 def row_digest(cache: PriorCache, i: int) -> bytes:
     """All the arrays of a row, in one."""
     record = cache[i]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from labelled_images import write_weights
 from synthetic import write_cache
 
 from gazekit import metrics
+from gazekit.cache import open_cache
+from gazekit.shards import HEADER_FILE, SHARD_FILE, SHARDS, sha256_file
+from gazekit.verify import seal
 from vpmim import gaze_fit
 from vpmim.gaze_fit import fit_gaze, open_fit
 from vpmim.gaze_folds import connected, deal
@@ -157,6 +161,42 @@ def test_predicted_gaze_is_not_learned_from(made, tmp_path):
     results = fit_gaze([tmp_path / "predicted"], tmp_path / "g", encoder=made / "weights", folds=3, epochs=1, draws=20)
     assert results["left_out"]["with predicted gaze"] == 4
     assert results["images"] == 36
+
+
+def rename_rows(cache: Path, change: Callable[[dict], dict]) -> Path:
+    """Alter what the shards of a cache say of each row."""
+    header = json.loads((cache / HEADER_FILE).read_text())
+    for shard in header["shards"]:
+        path = cache / SHARDS / shard["name"] / SHARD_FILE
+        content = json.loads(path.read_text())
+        content["rows"] = [row | change(row) for row in content["rows"]]
+        path.write_bytes(seal(content))
+        shard["sha256"] = sha256_file(path)
+    (cache / HEADER_FILE).write_bytes(seal(header))
+    return cache
+
+
+def of_a_person(row: dict) -> dict:
+    """The row under the ids of a real patient."""
+    return {"image_id": f"r{row['image_id']}", "patient_id": f"10{row['id']}"}
+
+
+def test_gaze_is_simulated_where_the_rows_learned_from_are_whatever_lies_beside_them(tmp_path):
+    cache = write_cache(tmp_path / "cache", images=6)
+    nobody = write_cache(tmp_path / "nobody", images=4, without_gaze=4, seed=1)
+    person = rename_rows(write_cache(tmp_path / "person", images=6, seed=2), of_a_person)
+    # invented readings, and predictions for real patients by a predictor of unknown gaze
+    mixed = rename_rows(
+        write_cache(tmp_path / "mixed", images=8, seed=3),
+        lambda row: of_a_person(row) | {"gaze": "predicted"} if row["id"] >= "99030004" else {},
+    )
+    assert not open_cache(mixed).simulated_gaze
+
+    def simulated(*caches):
+        return open_fit(caches, tmp_path / "g", folds=2).data.simulated
+
+    assert [simulated(cache, nobody), simulated(nobody, cache), simulated(mixed)] == [True, True, True]
+    assert [simulated(person), simulated(person, nobody), simulated(cache, person)] == [False, False, False]
 
 
 # refusals
