@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from labelled_images import CLASSES, write_labelled, write_weights
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from vpmim.audit import EvaluationError, overlap
+from vpmim.comparison import compare_runs
 from vpmim.datasets import LabelledImages, read_dataset
 from vpmim.evaluate import linear_eval
 from vpmim.evaluation import HeldOutLabels, labelled_share
@@ -365,6 +368,60 @@ def test_what_are_no_results_is_refused_by_name_with_the_cure(tmp_path, content,
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(ResultsError, match=re.escape(f"{tmp_path}{says}")):
         render_table([tmp_path])
+
+
+def test_results_that_are_nested_without_end_are_refused_by_name(tmp_path):
+    (tmp_path / "results.json").write_text("[" * 100_000)
+    with pytest.raises(ResultsError, match=r"/results\.json: cannot be read .*; remove it and evaluate anew"):
+        read_results(tmp_path)
+
+
+def altered(content: bytes) -> bytes:
+    """A byte of the first compressed array is another."""
+    start = 30 + content[26] + 256 * content[27] + content[28] + 256 * content[29]
+    return content[:start] + b"\xff" + content[start + 1 :]
+
+
+def as_npy(content: bytes) -> bytes:
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    return array.getvalue()
+
+
+def with_array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[bytes], bytes]:
+    def changed(content: bytes) -> bytes:
+        with np.load(io.BytesIO(content)) as found:
+            arrays = dict(found)
+        written = io.BytesIO()
+        np.savez(written, **arrays | {name: change(arrays[name])})
+        return written.getvalue()
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: b"PK\x03\x04" + bytes(60),
+        altered,
+        as_npy,
+        with_array("ids", lambda ids: ids[1:]),
+        with_array("ids", lambda ids: ids.astype(object)),  # which would be unpickled
+        with_array("classes", lambda classes: classes[0]),
+        with_array("labels", lambda labels: labels.astype(str)),
+        with_array("labels", lambda labels: labels[:, 1:]),
+        with_array("scores_encoder", lambda scores: scores[0]),
+        with_array("scores_encoder", lambda scores: scores[:0]),
+    ],
+)
+def test_damaged_scores_are_named_with_the_cure(evaluated, tmp_path, damage):
+    content = (evaluated / "scores.npz").read_bytes()
+    (tmp_path / "scores.npz").write_bytes(damage(content))
+    (tmp_path / "results.json").write_bytes((evaluated / "results.json").read_bytes())
+    with pytest.raises(ResultsError, match=r"/scores\.npz: cannot be read .*; remove results\.json beside it and eval"):
+        compare_runs(tmp_path, evaluated, draws=5)
 
 
 def test_a_table_names_the_results_that_lack_a_figure(evaluated, tmp_path):

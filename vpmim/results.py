@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -46,8 +45,8 @@ SPECIFICITY = 0.9
 """Specificity at which the sensitivity is read."""
 BOOTSTRAP_SEED = 0
 
-ANEW = "remove it and evaluate anew"
-"""The cure for a file of results: a recipe goes on from its checkpoints with ``--resume``."""
+EVALUATE_ANEW = "remove it and evaluate anew"
+"""The cure for a file of results that is damaged, lacks a figure, or is of another version."""
 
 
 class ResultsError(ValueError):
@@ -179,11 +178,11 @@ def read_results(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultsError(f"{folder}: no {RESULTS}; give folders that vpmim linear-eval wrote") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error}); {ANEW}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: cannot be read ({error}); {EVALUATE_ANEW}") from None
     if not isinstance(content, dict) or content.get("format") != 1:
         raise ResultsError(
-            f"{path}: not the results of this version of vpmim (format 1); {ANEW}, or name another folder"
+            f"{path}: not the results of this version of vpmim (format 1); {EVALUATE_ANEW}, or name another folder"
         )
     return content
 
@@ -194,24 +193,49 @@ def read_scores(folder: Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     ResultsError
+        No such file, a damaged one, or arrays that do not fit together.
     """
     path = folder / SCORES
     names = ("ids", "patients", "classes", "labels", f"scores_{ENCODER}")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as content:  # numpy leaves a damaged file open
+            arrays = {name: content[name] for name in names}
+        _check_shapes(*arrays.values())
+    except Exception as error:  # whatever numpy, zipfile and zlib let through on bytes they were not made for
         raise ResultsError(f"{path}: cannot be read ({error}); remove {RESULTS} beside it and evaluate anew") from None
+    return arrays
+
+
+def _check_shapes(
+    id_N: NDArray[Any],
+    patient_N: NDArray[Any],
+    class_C: NDArray[Any],
+    labels_NC: NDArray[Any],
+    scores_SNC: NDArray[Any],
+) -> None:
+    """`ValueError` for arrays that are not of the same images and classes, or for labels or scores without numbers."""
+    images, classes = id_N.shape, class_C.shape
+    expected = (1, images, 1, images + classes, images + classes)
+    came = (id_N.ndim, patient_N.shape, class_C.ndim, labels_NC.shape, scores_SNC.shape[1:])
+    if came != expected or not len(scores_SNC) or {labels_NC.dtype.kind, scores_SNC.dtype.kind} != {"f"}:
+        raise ValueError("its arrays are not those of an evaluation")
 
 
 @contextmanager
-def figures_of(folder: Path, *, cure: str = ANEW) -> Iterator[None]:
-    """Where what is done within misses a figure of a folder's results: `ResultsError` with the file and the cure.
+def figures_of(folder: Path, *, cure: str = EVALUATE_ANEW) -> Iterator[None]:
+    """Turn what goes wrong inside a ``with`` block that reads a folder's results into one `ResultsError`.
+
+    Its message names ``results.json``, the figure that is lacking or of the wrong kind, and the cure.
 
     Parameters
     ----------
-    folder : of `write_results`
-    cure : what brings the figure about
+    folder : whose results the block reads
+    cure : what to do to have the figure
+
+    Raises
+    ------
+    ResultsError
+        The block looked for a figure that is not there, or reckoned with one that is no number.
     """
     try:
         yield
