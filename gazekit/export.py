@@ -14,7 +14,7 @@ from gazekit.bids import write_bids_cache
 from gazekit.errors import InputError
 from gazekit.export_files import write_npy, write_png, write_webdataset
 from gazekit.export_zarr import import_zarr, write_zarr
-from gazekit.new_directory import new_directory, refuse_inside, refuse_taken
+from gazekit.new_directory import new_directory, refuse_inside, refuse_taken, refuse_unwritable
 
 if TYPE_CHECKING:
     from gazekit.cache import PriorCache
@@ -63,16 +63,19 @@ def export_cache(cache: PriorCache, out: Path, *, to: str, on_row: Callable[[int
 
 
 def check_export(cache: PriorCache, out: Path, *, to: str) -> None:
-    """`InputError` for an unknown format or its missing package, and for a directory that cannot be made.
+    """Refuse what `export_cache` would refuse, before a row is read.
 
-    That is one that is taken, inside the cache, or under a file.
+    Raises
+    ------
+    InputError
+        Unknown format, or its package is missing; `out` holds something, or lies inside the cache.
+    NotADirectoryError, PermissionError
+        `out` lies under a file, or may not be made.
     """
     if to not in FORMATS:
         raise InputError(f"--to must be one of {', '.join(FORMATS)}, got {to!r}")
     refuse_inside(cache, out)
     refuse_taken(out)
-    nearest = next(folder for folder in out.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise InputError(f"{nearest} is a file; name a folder to write into")
+    refuse_unwritable(out.absolute().parent)
     if to == "zarr":
         import_zarr()

@@ -1,7 +1,12 @@
-"""A directory that appears under its name when all of it is written, and never in place of another."""
+"""A directory that appears under its name when all of it is written, and never in place of another.
+
+What cannot be written is refused before any work is done.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +30,23 @@ def refuse_inside(cache: PriorCache, out: Path) -> None:
 def refuse_taken(out: Path) -> None:
     """`InputError` unless `out` does not exist yet, or is an empty directory."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise InputError(f"{out} is there already; gazekit never overwrites: remove it, or name another directory")
+        raise InputError(f"{out} is there already, and is never overwritten: remove it, or name another directory")
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Find now, and not after an hour of work, that nothing can be written to a folder, there or not.
+
+    Raises
+    ------
+    NotADirectoryError
+        It is, or lies under, a file.
+    PermissionError
+    """
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
+    if not os.access(above, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
 
 
 @contextmanager

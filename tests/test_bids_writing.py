@@ -137,7 +137,7 @@ def test_nothing_to_write_and_one_id_twice_are_errors_that_leave_nothing(tmp_pat
         write_bids([reading, reading], tmp_path / "bids")
     assert not (tmp_path / "bids").exists()
     write_bids([reading], tmp_path / "bids")
-    with pytest.raises(InputError, match="never overwrites"):
+    with pytest.raises(InputError, match="never overwritten"):
         write_bids([reading], tmp_path / "bids")
 
 

@@ -212,7 +212,7 @@ def test_nothing_that_is_there_is_overwritten(cache: PriorCache, tmp_path: Path,
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     before = tree(tmp_path)
     for name in ("file", "folder", "dangling"):
-        with pytest.raises(InputError, match="never overwrites"):
+        with pytest.raises(InputError, match="never overwritten"):
             export_cache(cache, tmp_path / name, to=to)
     with pytest.raises(InputError, match="inside the cache"):
         export_cache(cache, cache.path / "export", to=to)
@@ -303,4 +303,4 @@ def test_the_command_says_what_it_wrote(cache: PriorCache, tmp_path: Path) -> No
     assert "exporting: 7/7 rows" in stderr
     code, _, stderr = run_gazekit("export", cache.path, tmp_path / "out", "--to", "npy")
     assert code == 2
-    assert "never overwrites" in stderr
+    assert "never overwritten" in stderr

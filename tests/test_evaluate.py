@@ -303,7 +303,7 @@ def test_results_that_could_not_be_written_are_not_computed(data, weights, tmp_p
     monkeypatch.setattr("vpmim.evaluate.extract", lambda *_, **__: pytest.fail("it went on"))
     with pytest.raises(NotADirectoryError):
         linear_eval(weights, data=data, out=tmp_path / "file" / "deeper" / "eval")
-    monkeypatch.setattr("vpmim.checkpoint.os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("gazekit.new_directory.os.access", lambda path, mode: path != tmp_path)
     with pytest.raises(PermissionError):
         linear_eval(weights, data=data, out=tmp_path / "deeper" / "eval")
 

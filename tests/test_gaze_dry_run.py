@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from synthetic import TINY, write_cache, write_folder
 
 from vpmim.config import load_config
 from vpmim.export import load_encoder
+from vpmim.gaze_dry_run import forecast_fit
+from vpmim.gaze_fit import fit_gaze, open_fit
 from vpmim.gaze_predictor import NETWORKS, RESULTS, load_predictor
 from vpmim.train import train
 
@@ -91,17 +95,31 @@ def test_a_dry_fit_counts_what_the_fit_then_reports_and_writes_nothing(made, tmp
     done = run_vpmim(*fit, "--json")
     assert done.code == 0, done
     results = json.loads((tmp_path / "g" / RESULTS).read_text())
-    summed, own = json.loads(done.stdout), {"networks", "encoder", "input_size", "encoder_saw_gaze", "out"}
+    summed, own = json.loads(done.stdout), {"networks", "architecture", "input_size", "encoder_saw_gaze", "out"}
     assert {name: said[name] for name in said.keys() - own} == {name: results[name] for name in said.keys() - own}
     assert {name: said[name] for name in said.keys() & summed} == {name: summed[name] for name in said.keys() & summed}
     assert said["left_out"] == {"without gaze": 4, "with predicted gaze": 4, "gaze on padding only": 1}
-    assert (said["images"], said["patients"], said["images_grouped_by_image_id"]) == (36 + 5, 18 + 6, 6)
+    assert (said["images"], said["patients"], said["images_grouped_by_image_id"]) == (36 + 5, 18 + 5, 5)
     assert said["networks"] == len(load_predictor(tmp_path / "g").networks) == 4
     spec = load_encoder(made / "weights").spec
     expected = (spec.architecture, spec.input_size, "unknown") if model == "head" else (None, None, "no")
-    assert (said["encoder"], said["input_size"], said["encoder_saw_gaze"]) == expected
+    assert (said["architecture"], said["input_size"], said["encoder_saw_gaze"]) == expected
     assert notes(shown) == notes(done)
     assert shown.stdout.startswith("gaze fit, not run\n")
+
+
+def test_what_a_forecast_and_the_results_both_have_is_the_same_even_where_the_device_has_a_number(made, tmp_path):
+    asked = {"encoder": made / "weights", "folds": 2, "epochs": 1, "device": "cpu:0"}
+    forecast = asdict(forecast_fit(open_fit([made / "cache"], tmp_path / "g", **asked)))
+    results = fit_gaze([made / "cache"], tmp_path / "g", draws=10, **asked)
+    both = forecast.keys() & results.keys()
+    assert both >= {"model", "images", "patients", "folds", "left_out", "encoder_saw_gaze", "device", "simulated_gaze"}
+    assert {name: forecast[name] for name in both} == {name: results[name] for name in both}
+
+
+def test_a_fit_and_what_opens_it_take_the_same_options_with_the_same_defaults():
+    opens, fits = (inspect.signature(function).parameters for function in (open_fit, fit_gaze))
+    assert {name: option for name, option in fits.items() if name not in ("draws", "progress")} == dict(opens)
 
 
 def test_a_dry_fit_says_that_an_allowed_encoder_has_seen_the_gaze(made, tmp_path):
@@ -118,9 +136,9 @@ ENCODER = ("--encoder", "weights")
 @pytest.mark.parametrize(
     ("caches", "out", "options", "says"),
     [
-        ("cache", "g", ENCODER, "exists and is not an empty folder"),
-        ("cache", "file", ENCODER, "exists and is not an empty folder"),
-        ("cache", "link", ENCODER, "exists and is not an empty folder"),
+        ("cache", "g", ENCODER, "is there already, and is never overwritten"),
+        ("cache", "file", ENCODER, "is there already, and is never overwritten"),
+        ("cache", "link", ENCODER, "is there already, and is never overwritten"),
         ("cache", "file/deeper/g", ENCODER, "file is, or lies under, a file; name a folder"),
         ("cache", "new", ("--weights", "best"), "expected trained or ema"),
         ("cache", "new", ("--weights", "ema"), "give --encoder RUN"),
@@ -252,7 +270,7 @@ def test_a_dry_prediction_refuses_what_the_prediction_refuses(made, monkeypatch,
 @pytest.mark.parametrize("command", [("fit", "cache"), ("predict", "g", "cache"), ("predict", "g", "xrays")])
 def test_a_folder_that_may_not_be_written_to_is_the_systems_refusal(made, monkeypatch, command):
     monkeypatch.chdir(made)
-    monkeypatch.setattr("vpmim.checkpoint.os.access", lambda path, mode: Path(path) != made)
+    monkeypatch.setattr("gazekit.new_directory.os.access", lambda path, mode: Path(path) != made)
     with idle(made):
         found = [run_vpmim("gaze", *command, "--out", "deeper/new", *more) for more in ((), ("--dry-run",))]
     assert found[0] == found[1]

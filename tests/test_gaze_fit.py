@@ -18,6 +18,7 @@ from synthetic import write_cache
 
 from gazekit import metrics
 from gazekit.cache import open_cache
+from gazekit.errors import InputError
 from gazekit.shards import HEADER_FILE, SHARD_FILE, SHARDS, sha256_file
 from gazekit.verify import seal
 from vpmim import gaze_fit
@@ -219,7 +220,7 @@ def test_what_cannot_be_learned_from_is_said(made, tmp_path):
     refused("must be one of head, unet", model="cnn")
     refused("--folds at least 2", folds=1)
     refused("no weights file", encoder=tmp_path / "nowhere")
-    with pytest.raises(GazePredictionError, match="exists and is not an empty folder"):
+    with pytest.raises(InputError, match="is there already"):
         fit_gaze([made / "cache"], made, encoder=encoder)
 
 

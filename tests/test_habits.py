@@ -164,7 +164,7 @@ def test_a_file_where_a_folder_is_needed_is_answered_with_the_cure(cache: Path, 
     for command, out, options, cure in (
         ("render", "taken", (), "taken is a file; expected a folder for the pictures"),
         ("render", "taken/x", (), "taken/x is, or lies under, a file; name a folder"),
-        ("export", "taken/x", ("--to", "npy"), "taken is a file; name a folder to write into"),
+        ("export", "taken/x", ("--to", "npy"), "taken is, or lies under, a file; name a folder"),
     ):
         refused = run_gazekit(command, cache, tmp_path / out, *options)
         assert (refused.code, cure in refused.stderr) == (2, True), refused
@@ -227,7 +227,7 @@ def test_a_dry_export_counts_the_rows_and_refuses_what_the_export_refuses(
     for out, to, cure in (
         (tmp_path, "npy", "is there already"),
         (tmp_path / "out", "tiff", "--to must be one of"),
-        (file / "a" / "b", "npy", "holiday.txt is a file; name a folder"),
+        (file / "a" / "b", "npy", "holiday.txt is, or lies under, a file; name a folder"),
         (tmp_path / "out", "zarr", "pip install 'gazekit[zarr]'"),
     ):
         for dry in ((), ("--dry-run",)):

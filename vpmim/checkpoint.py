@@ -12,7 +12,6 @@ equal bytes. Nothing is ever unpickled but tensors and plain values (``torch.loa
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -245,22 +244,6 @@ def write_file(path: Path, content: str | bytes) -> None:
         fsync_path(temporary)
         temporary.replace(path)
     fsync_path(path.parent)
-
-
-def refuse_unwritable(folder: Path) -> None:
-    """Find now, and not after an hour of work, that nothing can be written to a folder, there or not.
-
-    Raises
-    ------
-    NotADirectoryError
-        It is, or lies under, a file.
-    PermissionError
-    """
-    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not above.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(above))
-    if not os.access(above, os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
 
 
 @contextmanager

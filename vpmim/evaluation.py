@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from gazekit.errors import RecordError
+from gazekit.new_directory import refuse_unwritable
 from vpmim.audit import (
     EvaluationError,
     overlap,
@@ -25,7 +26,6 @@ from vpmim.audit import (
     skipped,
     split_record,
 )
-from vpmim.checkpoint import refuse_unwritable
 from vpmim.datasets import LabelledImages, read_dataset
 from vpmim.export import load_encoder
 from vpmim.features import Preprocessing, preprocessing, versions, weights_fingerprint

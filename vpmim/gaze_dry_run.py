@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vpmim.gaze_fit import open_fit
 from vpmim.gaze_predictor import ALL, batches_to_predict
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from gazekit.cache import PriorCache
     from vpmim.encoder import Encoder
+    from vpmim.gaze_fit import OpenedFit
     from vpmim.gaze_predictor import GazePredictor
 
 
@@ -31,12 +31,12 @@ class FitForecast:
     epochs : of each of them
     seed : int
     grid : rows, cols of patches
-    encoder, input_size : its timm name, and the side of its input; None without one
+    architecture, input_size : the encoder's timm name, and the side of its input; None without one
     encoder_saw_gaze : ``answer`` and ``because``, as of `vpmim.seen_gaze.SeenGaze`
     left_out : images of the caches that are not learned from, by reason
-    images_grouped_by_image_id : images of no known patient, each of which counts as one
+    images_grouped_by_image_id : those of the images whose patient is not known, each of which counts as one
     simulated_gaze : whether no person looked at any of them
-    device : where it would run
+    device : where it would run, ``cpu`` or ``cuda``
     out : folder that would be written
     """
 
@@ -48,7 +48,7 @@ class FitForecast:
     epochs: int
     seed: int
     grid: list[int]
-    encoder: str | None
+    architecture: str | None
     input_size: int | None
     encoder_saw_gaze: Mapping[str, str]
     left_out: Mapping[str, int]
@@ -58,20 +58,18 @@ class FitForecast:
     out: str
 
 
-def forecast_fit(caches: Sequence[str | Path], out: str | Path, **asked: Any) -> FitForecast:
-    """Try what a fit needs, with the function that the fit opens it with.
+def forecast_fit(opened: OpenedFit) -> FitForecast:
+    """Say what a fit would do.
 
     Parameters
     ----------
-    caches, out, **asked : as of `vpmim.gaze_fit.open_fit`, which also says what is refused
+    opened : of `vpmim.gaze_fit.open_fit`, with which a fit begins, and which refuses what cannot be fitted
     """
-    opened = open_fit(caches, out, **asked)
     return FitForecast(
         **opened.facts(),
         **_encoder_facts(opened.encoder),
         networks=opened.folds + 1,
         encoder_saw_gaze=opened.saw._asdict(),
-        device=str(opened.place),
         out=str(opened.out),
     )
 
@@ -92,7 +90,7 @@ class PredictionForecast:
     files_to_read : images that would be made a cache first
     skipped : images or readings that the cache leaves out; None of files, which tell when they are read
     model : ``head`` or ``unet``
-    encoder, input_size : its timm name, and the side of its input; None without one
+    architecture, input_size : the encoder's timm name, and the side of its input; None without one
     encoder_saw_gaze : ``yes``, ``no`` or ``unknown``, of the gaze of the fit
     device : where it would run
     out : cache that would be written
@@ -108,7 +106,7 @@ class PredictionForecast:
     files_to_read: int
     skipped: int | None
     model: str
-    encoder: str | None
+    architecture: str | None
     input_size: int | None
     encoder_saw_gaze: str
     device: str
@@ -188,5 +186,5 @@ def _predictor_facts(predictor: GazePredictor, device: torch.device, out: str | 
 
 def _encoder_facts(encoder: Encoder | None) -> dict[str, Any]:
     if encoder is None:
-        return {"encoder": None, "input_size": None}
-    return {"encoder": encoder.spec.architecture, "input_size": encoder.spec.input_size}
+        return {"architecture": None, "input_size": None}
+    return {"architecture": encoder.spec.architecture, "input_size": encoder.spec.input_size}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gazekit.cache import PriorCache, open_cache
-from vpmim.checkpoint import refuse_unwritable
+from gazekit.new_directory import refuse_taken, refuse_unwritable
 from vpmim.encoder import Encoder
 from vpmim.export import load_encoder
 from vpmim.features import versions, weights_fingerprint
@@ -94,7 +94,8 @@ class OpenedFit:
     usable_N: Tensor
 
     def facts(self) -> dict[str, Any]:
-        """What is known of the fit before it begins, as ``results.json`` has it."""
+        """What is known of the fit before it begins, as ``results.json`` has it: counts are of what is learned from."""
+        rows = torch.nonzero(self.usable_N)[:, 0].tolist()
         return {
             "model": self.model,
             "folds": self.folds,
@@ -102,10 +103,11 @@ class OpenedFit:
             "seed": self.seed,
             "grid": list(self.grid),
             "simulated_gaze": self.data.simulated,
-            "images": int(self.usable_N.sum()),
-            "patients": len(set(self.group_N)),
-            "images_grouped_by_image_id": self.data.has_patient.count(False),
-            "left_out": self.data.counts | {"gaze on padding only": int((~self.usable_N).sum())},
+            "images": len(rows),
+            "patients": len({self.group_N[row] for row in rows}),
+            "images_grouped_by_image_id": sum(not self.data.has_patient[row] for row in rows),
+            "left_out": self.data.counts | {"gaze on padding only": len(self.usable_N) - len(rows)},
+            "device": self.place.type,
         }
 
 
@@ -142,15 +144,16 @@ def open_fit(
     ------
     GazePredictionError
         No measured gaze, too little of it on what the images show, fewer patients than folds, caches of several sizes
-        or grids, `out` holds something, options that do not go together, or an encoder that has seen this gaze.
+        or grids, options that do not go together, or an encoder that has seen this gaze.
+    InputError
+        `out` holds something.
     CacheError, WeightsError, EncoderError, ConfigError
         A cache, encoder or device that cannot be used.
     NotADirectoryError, PermissionError
         `out` cannot be made.
     """
     out = Path(out)
-    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-        raise GazePredictionError(f"{out} exists and is not an empty folder; name another one, or remove it")
+    refuse_taken(out)
     refuse_unwritable(out.absolute().parent)
     model = model or (UNET if encoder is None else HEAD)
     if model not in MODELS:
@@ -211,16 +214,23 @@ def fit_gaze(
     caches: Sequence[str | Path],
     out: str | Path,
     *,
+    encoder: str | Path | None = None,
+    ema: bool = False,
+    allow_seen_gaze: bool = False,
+    model: str | None = None,
+    folds: int = 5,
+    epochs: int = 30,
+    seed: int = 0,
+    device: str = "auto",
     draws: int = 1000,
     progress: Callable[[int, int], None] | None = None,
-    **asked: Any,
 ) -> dict[str, Any]:
     """Fit a network a fold and one on all images, and write the folder G of `vpmim.gaze_predictor`.
 
     Parameters
     ----------
-    caches, out, **asked
-        As of `open_fit`, which also says what is refused.
+    caches, out, encoder, ema, allow_seen_gaze, model, folds, epochs, seed, device
+        As of `open_fit`.
     draws : bootstrap draws over patients
     progress : called with fits done and fits in all
 
@@ -230,11 +240,30 @@ def fit_gaze(
         The contents of ``results.json``: NSS, CC, KL and information gain of the predictor and of the mean map of the
         same training patients, each image judged by the network that has not seen its patient, with 95 % intervals over
         patients.
+
+    Raises
+    ------
+    GazePredictionError, InputError, CacheError, WeightsError, EncoderError, ConfigError
+        As of `open_fit`, before anything is fitted.
+    OSError
+        The system refused; nothing is left behind.
     """
-    opened = open_fit(caches, out, **asked)
-    data, size, grid, model = opened.data, opened.size, opened.grid, opened.model
+    opened = open_fit(
+        caches,
+        out,
+        encoder=encoder,
+        ema=ema,
+        allow_seen_gaze=allow_seen_gaze,
+        model=model,
+        folds=folds,
+        epochs=epochs,
+        seed=seed,
+        device=device,
+    )
+    data, size, grid = opened.data, opened.size, opened.grid
     valid_NL, target_NL, usable_N = opened.valid_NL, opened.target_NL, opened.usable_N
     frozen = None if opened.encoder is None else opened.encoder.to(opened.place)
+    width = None if frozen is None else frozen.width
     with repeatable(opened.place, torch.get_num_threads()):
         input_N = _inputs(opened)
         networks, mean_rows, measured_gain = {}, {}, {}
@@ -247,8 +276,8 @@ def fit_gaze(
             mean_rows[name] = mean_row([data.gaussians[row] for row in rows], data.frame_N6[rows])
             mean_NL = mean_maps(mean_rows[name], data.frame_N6, size, valid_NL, grid)
             networks[name] = fit_network(
-                build_network(model, grid=grid, width=None if frozen is None else frozen.width, seed=opened.seed),
-                model,
+                build_network(opened.model, grid=grid, width=width, seed=opened.seed),
+                opened.model,
                 input_N[rows],
                 target_NL[rows],
                 mean_NL[rows],
@@ -261,7 +290,7 @@ def fit_gaze(
                 progress(done, opened.folds + 1)
         names = [str(fold) for fold in opened.fold_N]
         predictor = GazePredictor(
-            model,
+            opened.model,
             grid,
             size,
             None if frozen is None else frozen.cpu(),
@@ -280,7 +309,7 @@ def fit_gaze(
         **opened.facts(),
         **_judged(opened, predicted_NL, baseline_NL, draws),
         "confidence": confidence_facts(
-            {NAMES[model]: predicted_NL[usable_N], MEAN_MAP: baseline_NL[usable_N]},
+            {NAMES[opened.model]: predicted_NL[usable_N], MEAN_MAP: baseline_NL[usable_N]},
             target_NL[usable_N],
             valid_NL[usable_N],
             [measured_gain[name] for name, usable in zip(names, usable_N.tolist(), strict=True) if usable],
@@ -289,7 +318,6 @@ def fit_gaze(
         "encoder_saw_gaze": opened.saw._asdict(),
         "caches": [{"name": cache.path.name, "fingerprint": cache.fingerprint} for cache in opened.caches],
         "versions": versions(),
-        "device": opened.place.type,
     }
     save_predictor(predictor, results, opened.out)
     return results

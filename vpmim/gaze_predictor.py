@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vpmim.checkpoint import METADATA_KEY, fsync_path, write_file
+from gazekit.new_directory import new_directory
+from vpmim.checkpoint import METADATA_KEY, write_file
 from vpmim.encoder import Encoder
 from vpmim.export import load_encoder
 from vpmim.gaze_confidence import CONFIDENCE, confidence_of, information
@@ -223,19 +223,9 @@ def save_predictor(predictor: GazePredictor, results: Mapping[str, Any], out: Pa
         name: (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
         for name, content in ((RESULTS, results), (PREDICTOR, about))
     }
-    out = out.absolute()  # of the folder one is in, the name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir()
+    with new_directory(out) as directory:
         for name, content in files.items():
-            write_file(temporary / name, content)
-        temporary.replace(out)  # an empty folder may stand there
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    fsync_path(out.parent)
+            write_file(directory / name, content)
 
 
 def load_predictor(folder: str | Path) -> GazePredictor:

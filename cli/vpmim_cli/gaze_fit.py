@@ -65,7 +65,7 @@ def gaze_fit(
     ```
     """
     from vpmim.gaze_dry_run import forecast_fit
-    from vpmim.gaze_fit import fit_gaze
+    from vpmim.gaze_fit import fit_gaze, open_fit
 
     if weights not in ("trained", "ema"):
         raise typer.BadParameter(f"expected trained or ema, got {weights!r}", param_hint="--weights")
@@ -81,7 +81,7 @@ def gaze_fit(
     }
     if dry_run:
         with progress("reading"):
-            forecast = asdict(forecast_fit(caches, out, **asked))
+            forecast = asdict(forecast_fit(open_fit(caches, out, **asked)))
         _note_the_gaze(forecast)
         known = forecast | {"encoder_saw_gaze": forecast["encoder_saw_gaze"]["answer"]}
         summary(known, as_json=as_json, title="gaze fit, not run")

@@ -15,6 +15,8 @@ from gazekit_cli.console import EXIT_SKIPPED, note, progress, summary
 from vpmim_cli.counting import counting
 
 if TYPE_CHECKING:
+    import torch
+
     from gazekit.cache import PriorCache
     from gazekit.predicted import PredictedGaze
     from gazekit.reading import Readings
@@ -54,10 +56,9 @@ def gaze_predict(
     ```
     """
     from gazekit.cache import PriorCache, open_cache
-    from gazekit.new_directory import refuse_inside, refuse_taken
+    from gazekit.new_directory import refuse_inside, refuse_taken, refuse_unwritable
     from gazekit.predicted import write_predicted_cache
-    from vpmim.checkpoint import refuse_unwritable
-    from vpmim.gaze_predictor import identity, load_predictor
+    from vpmim.gaze_predictor import ALL, identity, load_predictor
     from vpmim.image_source import is_cache
     from vpmim.process import usable_device
 
@@ -90,14 +91,14 @@ def gaze_predict(
         shutil.rmtree(made)
     if skipped:
         note(f"{skipped} images or readings are left out; {out / 'failures.csv'} says why")
-    cross_fitted = sum(number for name, number in used.items() if name != "all")
+    cross_fitted = sum(number for name, number in used.items() if name != ALL)
     _note_the_predictor(predictor, cross_fitted)
     summary(
         {
             "rows": sum(counts.values()),
             **counts,
             "predicted_by_a_fold": cross_fitted,
-            "predicted_by_the_network_of_all": used["all"],
+            "predicted_by_the_network_of_all": used[ALL],
             "mean_confidence": sum(confidences) / len(confidences) if confidences else None,
             "encoder_saw_gaze": predictor.encoder_saw_gaze,
             "skipped": skipped,
@@ -114,7 +115,7 @@ def _predicted(
     predictor: GazePredictor,
     source: PriorCache,
     everything: bool,
-    device: object,
+    device: torch.device,
     used: Counter[str],
     confidences: list[float],
 ) -> Iterator[tuple[int, PredictedGaze]]:
@@ -175,7 +176,7 @@ def _forecast(
     cache: Path,
     out: Path,
     everything: bool,
-    device: object,
+    device: torch.device,
 ) -> PredictionForecast:
     """What would be done with a cache; or with a folder, some images of which an interrupted `cache` may hold."""
     from gazekit.cache import PriorCache
