@@ -16,6 +16,7 @@ from gazekit.errors import CacheError, InputError
 from gazekit.executors import EXECUTORS, LOCK_WAIT_S, refuse_skipped, run_shards
 from gazekit.locks import Lock, hold
 from gazekit.manifest import write_manifest
+from gazekit.new_directory import refuse_unwritable
 from gazekit.plan import Plan, difference, plan_cache
 from gazekit.shards import (
     FAILURES_FILE,
@@ -212,7 +213,17 @@ def _begun(plan: Plan, root: Path, lock: Lock) -> Iterator[None]:
 
 
 def check_directory(root: Path) -> None:
-    """`InputError` for a file, or for a directory of files that are not ours."""
+    """Refuse a place that no cache can be written to.
+
+    Raises
+    ------
+    InputError
+        It is a file, or a directory of files that are not ours.
+    NotADirectoryError, PermissionError
+        It is not there and cannot be made.
+    """
+    if not root.exists():
+        refuse_unwritable(root)
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; the cache is a directory")
     if root.exists() and not (root / HEADER_FILE).exists():

@@ -42,6 +42,7 @@ def test_a_dry_build_refuses_what_the_build_refuses(cache: Path, tmp_path: Path)
     for out, options, cure in (
         (tmp_path, (), "neither empty nor a cache"),
         (cache, ("--grid", "7"), "grid 14x14 there"),
+        (tmp_path / "holiday.txt" / "cache", (), "holiday.txt is, or lies under, a file"),
     ):
         for dry in ((), ("--dry-run",)):
             refused = run_gazekit("build-heatmaps", *REFLACX, out, *OPTIONS, *options, *dry)
@@ -82,6 +83,44 @@ def test_a_dry_training_says_how_often_images_that_were_read_are_visited(cache: 
     said = [json.loads(run_vpmim("train", *caches, *asked).stdout) for caches in ([cache], [cache, folder])]
     read = said[0]["gaze_measured"]
     assert [one["measured_visits"] for one in said] == [1, pytest.approx(0.5 * (read + 48) / read)]
+
+
+PLACES = {
+    "train": ("nowhere", "--config", "demo"),
+    "features": ("nowhere", "nowhere"),
+    "predict": ("nowhere", "nowhere"),
+    "localise": ("nowhere", "--dataset", "gaze", "--data", "nowhere"),
+    "ablate": ("priors", "--cache", "nowhere", "--dataset", "folder", "--data", "nowhere"),
+    "reproduce": ("--reflacx", "a", "--mimic-cxr", "b", "--rsna", "c", "--chestxray14", "d"),
+}
+"""Commands with inputs that are not there, which they would say if they looked at them first."""
+FILES = {"features": "new.npz", "predict": "new.csv"}
+"""What those commands write that write a file."""
+
+
+@pytest.mark.parametrize("command", PLACES)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_opened(tmp_path, monkeypatch, command):
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    name = FILES.get(command, "new")
+    dry = [()] if command == "localise" else [(), ("--dry-run",)]
+    for more in dry:
+        under = run_vpmim(command, *PLACES[command], "--out", f"file/deeper/{name}", *more)
+        assert (under.code, "file is, or lies under, a file; name a folder" in under.stderr) == (2, True), under
+    monkeypatch.setattr("gazekit.new_directory.os.access", lambda path, mode: Path(path).resolve() != tmp_path)
+    for more in dry:
+        refused = run_vpmim(command, *PLACES[command], "--out", f"deeper/{name}", *more)
+        assert (refused.code, "the system refused: Permission denied" in refused.stderr) == (4, True), refused
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_folder_in_place_of_the_file_is_refused_before_anything_is_opened(tmp_path, command):
+    out = tmp_path / FILES[command]
+    out.mkdir()
+    for dry in ((), ("--dry-run",)):
+        refused = run_vpmim(command, *PLACES[command], "--out", out, *dry)
+        assert (refused.code, "found a folder" in refused.stderr) == (2, True), refused
 
 
 @pytest.mark.parametrize(("run", "name"), [(run_gazekit, "gazekit"), (run_vpmim, "vpmim")])

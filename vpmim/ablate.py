@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from gazekit.new_directory import refuse_unwritable
 from vpmim.ablation_grid import EVAL, RUN, Grid, cell_folder
 from vpmim.checkpoint import write_file
 from vpmim.config import Config, ConfigError
@@ -140,7 +141,10 @@ def plan(grid: Grid, out: Path, data: Mapping[str, Sequence[str | Path]]) -> lis
     ------
     ConfigError
         An arm's data is not given.
+    NotADirectoryError, PermissionError
+        `out` cannot be written.
     """
+    refuse_unwritable(out)
     for arm in grid.arms:
         if arm.data not in data:
             given = f"--cache {arm.data}=DIR" if arm.data else "--cache DIR"

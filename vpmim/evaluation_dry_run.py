@@ -12,11 +12,11 @@ from vpmim.encoder import Encoder
 from vpmim.evaluate import check_options
 from vpmim.evaluation import Task, open_task
 from vpmim.export import load_encoder
-from vpmim.feature_file import PATCHES, check_suffix, named_images, patch_features
+from vpmim.feature_file import PATCHES, check_feature_file, named_images, patch_features
 from vpmim.features import encoder_features
 from vpmim.finetune import check_folder, probe_recipe, task_record
 from vpmim.image_source import CachedImages, ImageSource, dicom_files
-from vpmim.predict import check_table_name, load_predictor
+from vpmim.predict import check_table, load_predictor
 from vpmim.process import usable_device
 from vpmim.recipe import Recipe
 
@@ -146,7 +146,7 @@ def forecast_features(
 ) -> ImagesForecast:
     """Try what `vpmim.feature_file.write_features` needs; raises what that would."""
     out = Path(out)
-    check_suffix(out)
+    check_feature_file(out)
     place = usable_device(device)
     encoder = load_encoder(source)
     names, found = named_images(Path(images))
@@ -159,7 +159,7 @@ def forecast_features(
 def forecast_scores(run: str | Path, images: str | Path, out: str | Path, *, device: str) -> ImagesForecast:
     """Try what `vpmim.predict.predict` needs; raises what that would."""
     out = Path(out)
-    check_table_name(out)
+    check_table(out)
     place = usable_device(device)
     predictor = load_predictor(run)
     names, found = named_images(Path(images))

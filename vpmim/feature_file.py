@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gazekit.cache import open_cache
+from gazekit.new_directory import refuse_unwritable
 from vpmim.cached_features import PATCHES
 from vpmim.checkpoint import write_file
 from vpmim.export import load_encoder
@@ -74,9 +75,11 @@ def write_features(
     ------
     ImagesError
         No image, none that can be read, or under `strict` one that cannot; `out` does not end in .npz.
+    NotADirectoryError, PermissionError
+        The folder of `out` cannot be written.
     """
     images, out = Path(images), Path(out)
-    check_suffix(out)
+    check_feature_file(out)
     place = usable_device(device)
     encoder = load_encoder(source)
     prepared = preprocessing(Path(source), encoder)
@@ -128,10 +131,19 @@ def write_features(
     return summary
 
 
-def check_suffix(out: Path) -> None:
-    """`ImagesError` unless a file of features is named as one."""
-    if out.suffix != ".npz":
-        raise ImagesError(f"{out}: expected a file name ending in .npz")
+def check_feature_file(out: Path) -> None:
+    """Refuse a file of features that could not be written, before an image is encoded.
+
+    Raises
+    ------
+    ImagesError
+        It is not named as one, or is a folder.
+    NotADirectoryError, PermissionError
+        Its folder cannot be written.
+    """
+    if out.suffix != ".npz" or out.is_dir():
+        raise ImagesError(f"{out}: expected a file name ending in .npz" + (", found a folder" * out.is_dir()))
+    refuse_unwritable(out.absolute().parent)
 
 
 def named_images(images: Path) -> tuple[list[str], ImageSource]:

@@ -21,6 +21,7 @@ import torch
 
 from gazekit.cache import PriorCache, open_cache
 from gazekit.errors import RecordError
+from gazekit.new_directory import refuse_unwritable
 from vpmim.audit import EvaluationError, refuse_absent, refuse_failures
 from vpmim.checkpoint import newest_checkpoint, write_file
 from vpmim.datasets.labelled import Box
@@ -95,8 +96,11 @@ def localise(
     ------
     EvaluationError
         No box, or no gaze, in what is to be localised; images missing or unreadable, unless that is allowed.
+    NotADirectoryError, PermissionError
+        `out` cannot be written.
     """
     source, out = Path(source), Path(out)
+    refuse_unwritable(out)
     place = usable_device(device)
     encoder = load_encoder(source)
     maps = patch_maps(source, encoder, device=place)

@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
 
+from gazekit.new_directory import refuse_unwritable
 from vpmim.checkpoint import write_file
 from vpmim.classifier import Classifier
 from vpmim.encoder import Encoder, EncoderSpec
@@ -89,10 +90,19 @@ def load_predictor(run: str | Path) -> Predictor:
     return Predictor(model.eval(), classes, recipe, size)
 
 
-def check_table_name(out: Path) -> None:
-    """`PredictError` unless a table of scores is named as one."""
-    if out.suffix != ".csv":
-        raise PredictError(f"{out}: expected a file name ending in .csv")
+def check_table(out: Path) -> None:
+    """Refuse a table of scores that could not be written, before an image is scored.
+
+    Raises
+    ------
+    PredictError
+        It is not named as one, or is a folder.
+    NotADirectoryError, PermissionError
+        Its folder cannot be written.
+    """
+    if out.suffix != ".csv" or out.is_dir():
+        raise PredictError(f"{out}: expected a file name ending in .csv" + (", found a folder" * out.is_dir()))
+    refuse_unwritable(out.absolute().parent)
 
 
 def predict(
@@ -123,9 +133,11 @@ def predict(
     ------
     PredictError, ImagesError
         No image that can be read, or under `strict` one that cannot; `out` does not end in .csv.
+    NotADirectoryError, PermissionError
+        The folder of `out` cannot be written.
     """
     out = Path(out)
-    check_table_name(out)
+    check_table(out)
     predictor = load_predictor(run)
     place = usable_device(device)
     model = predictor.model.to(place)

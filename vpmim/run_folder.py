@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gazekit.new_directory import refuse_unwritable
 from vpmim.checkpoint import checkpoint_name, write_file
 from vpmim.config import Config, ConfigError, config_names, differences, dump_toml, flatten, load_config
 from vpmim.panel_pictures import panel_sheet
@@ -50,8 +51,17 @@ class RunError(ValueError):
 
 
 def check_new(out: Path) -> None:
-    """Refuse to write a new run over anything."""
+    """Refuse to write a new run over anything, or where nothing can be written.
+
+    Raises
+    ------
+    RunError
+        `out` holds something, or is a file.
+    NotADirectoryError, PermissionError
+        `out` lies under a file, or may not be made.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        refuse_unwritable(out.absolute().parent)  # a new run is made beside its place
         return
     if (out / CONFIG).is_file():
         raise RunError(f"{out} exists already; go on with --resume, or choose another --out")

@@ -55,6 +55,8 @@ def reproduce(
     vpmim reproduce --reflacx reflacx --mimic-cxr mimic --rsna rsna --chestxray14 nih --out out/paper --no-scaled
     ```
     """
+    from gazekit.new_directory import refuse_unwritable
+
     made = steps(
         Sources(reflacx=reflacx, mimic_cxr=mimic_cxr, rsna=rsna, chestxray14=chestxray14, mrm_lists=mrm_lists),
         out,
@@ -65,6 +67,7 @@ def reproduce(
         scaled=scaled,
         device=device,
     )
+    refuse_unwritable(out)
     if dry_run:
         listed = [
             {
