@@ -118,12 +118,21 @@ def test_images_with_gaze_need_features_and_the_others_do_not(made: tuple[Path, 
         load_data([cache], config, device=torch.device("cpu"))
 
 
-@pytest.mark.parametrize("kind", ["absent", "text", "vectors"])
+@pytest.mark.parametrize("kind", ["absent", "text", "vectors", "array", "damaged"])
 def test_what_holds_no_features_of_patches_is_refused_with_the_cure(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "F.npz"
     if kind == "text":
         path.write_text("id,feature\n")
     elif kind == "vectors":
         np.savez(path, ids=np.array(["a"]), features=np.zeros((1, 5)))
+    elif kind == "array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros((1, 2, 2, 5)))
+    elif kind == "damaged":
+        np.savez_compressed(path, ids=np.array(["a"]), features=np.arange(2000.0).reshape(1, 10, 10, 20))
+        damaged = bytearray(path.read_bytes())
+        middle = len(damaged) // 2
+        damaged[middle : middle + 64] = b"\xff" * 64
+        path.write_bytes(damaged)
     with pytest.raises(CachedFeaturesError, match=r"F\.npz .*vpmim features WEIGHTS DATA --features patches"):
         read_patch_features(path, ["a"], np.array([True]))

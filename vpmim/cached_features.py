@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def read_patch_features(path: str | Path, ids: Sequence[str], needed_N: np.ndarr
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with np.load(path, allow_pickle=False) as content:
             known, features = content["ids"].tolist(), content["features"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CachedFeaturesError(f"recalibrate.features: {path} cannot be read ({error}); {cure}") from None
     if features.ndim != 4 or len(known) != len(features):
         raise CachedFeaturesError(
