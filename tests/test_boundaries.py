@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,15 @@ def test_every_exported_name_is_there_when_asked_for_and_not_before():
         "assert not missing, missing\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_trainer_takes_nothing_of_gazekit_but_its_cache_its_errors_and_its_new_directories():
+    files = sorted(Path(vpmim.__path__[0]).rglob("*.py"))
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    taken = {name for name in names if name.partition(".")[0] == "gazekit"}
+    assert taken == {"gazekit.cache", "gazekit.errors", "gazekit.new_directory"}
 
 
 def test_importing_gazekit_and_opening_caches_needs_numpy_alone():
