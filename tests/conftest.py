@@ -1,6 +1,7 @@
 """What every test runs under.
 
-Profiles of hypothesis: its default is that of ``make test``; ``faults`` looks twenty times as long.
+Profiles of hypothesis: ``fixed``, that of ``make test``, tries the same examples in every run, so that a change is
+judged by what it changes; ``faults`` draws new ones each time, and twenty times as many.
 
     pytest --hypothesis-profile=faults tests/test_hostile_bytes.py
 """
@@ -11,6 +12,8 @@ import signal
 
 from hypothesis import settings
 
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")
 settings.register_profile("faults", max_examples=2000, deadline=None, print_blob=True)
 
 # A shell starts what it puts into the background with SIGINT ignored, which Python keeps and hands on to the processes

@@ -81,6 +81,8 @@ def test_gaze_in_any_units_lands_on_the_same_place_of_the_image(tmp_path_factory
         own = pd.DataFrame({"onset_s": n, "offset_s": n + 0.5, "x_px": points[:, 0], "y_px": points[:, 1]})
         if units.endswith("_px") and np.abs(points).max() <= 1:
             return  # what looks like shares is refused as such
+        if units.endswith("_share") and np.median(points) > 2:
+            return  # and what lies two screens away, as pixels
         trial = Trial("", pd.DataFrame(), fixations=own, drawn=drawn, units=units)
         tables.append(one(Recording((trial,)), folder, screen=screen).fixations)
     for table in tables:
