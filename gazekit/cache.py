@@ -182,7 +182,7 @@ class PriorCache:
         return [gaze_kind(row) for row in self.rows]
 
     @cached_property
-    def gaze_simulated(self) -> list[bool | None]:
+    def simulated_rows(self) -> list[bool | None]:
         """Whether each row's gaze is of no person, as predictions fitted to such gaze are; None without gaze."""
         predictor = self.parameters.get("predictor")
         fitted_to_it = isinstance(predictor, dict) and predictor.get("fitted_on_simulated_gaze") is True
@@ -194,7 +194,7 @@ class PriorCache:
     @cached_property
     def simulated_gaze(self) -> bool:
         """Whether it has gaze, and all of it is of no person."""
-        of_gaze = [simulated for simulated in self.gaze_simulated if simulated is not None]
+        of_gaze = [simulated for simulated in self.simulated_rows if simulated is not None]
         return bool(of_gaze) and all(of_gaze)
 
     @cached_property

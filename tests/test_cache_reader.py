@@ -74,7 +74,7 @@ def test_each_row_says_whether_its_own_gaze_is_simulated():
     predicted = {"n_fixations": 3, "gaze": "predicted"}
     cache.rows = [INVENTED | {"n_fixations": 3}, REAL | {"n_fixations": 3}, INVENTED | {"n_fixations": 0}]
     cache.rows += [REAL | predicted, INVENTED | predicted]
-    assert cache.gaze_simulated == [True, False, None, False, True]
+    assert cache.simulated_rows == [True, False, None, False, True]
 
 
 def row_digest(cache: PriorCache, i: int) -> bytes:

@@ -37,11 +37,12 @@ from vpmim.results import (
     RESULTS,
     ResultsError,
     SystemScores,
-    TestScores,
+    beside_each_other,
     figures_of,
     measured,
     read_results,
     read_scores,
+    same_test,
 )
 from vpmim.run_folder import check_same_config
 from vpmim.train import train
@@ -210,7 +211,7 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
         found = read_scores(cell.folder / EVAL)
         if first is None:
             first = found
-        if not all(np.array_equal(found[k], first[k], equal_nan=k == "labels") for k in ("ids", "classes", "labels")):
+        if not same_test(first, found):
             raise ResultsError(f"{cell.folder / EVAL}: evaluated on other test images than the rest; remove it")
         scores.setdefault(cell.arm, {})[cell.config.seed] = found[f"scores_{ENCODER}"]
     assert first is not None
@@ -221,17 +222,11 @@ def table(grid: Grid, cells: Sequence[Cell], *, draws: int) -> list[dict[str, An
     measured_over: dict[tuple[int, ...], dict[str, Any]] = {}
     for seeds in {seeds for seeds in shared.values() if seeds}:
         names = [baseline, *(arm for arm, own in shared.items() if own == seeds and arm != baseline)]
-        test = TestScores(
-            ids=tuple(map(str, first["ids"])),
-            patients=tuple(map(str, first["patients"])),
-            classes=tuple(map(str, first["classes"])),
-            labels_NC=first["labels"],
-            systems=tuple(
-                SystemScores(name, np.concatenate([scores[name][seed] for seed in seeds]), "seed of pre-training")
-                for name in names
-            ),
+        systems = tuple(
+            SystemScores(name, np.concatenate([scores[name][seed] for seed in seeds]), "seed of pre-training")
+            for name in names
         )
-        measured_over[seeds], _ = measured(test, draws=draws)
+        measured_over[seeds], _ = measured(beside_each_other(first, systems), draws=draws)
     return [_row(name, measured_over[seeds]) for name, seeds in shared.items() if seeds]
 
 

@@ -30,6 +30,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from gazekit.new_directory import refuse_unwritable
+
 FOLDER = "checkpoints"
 LAST = "last.json"
 MODEL = "model.safetensors"
@@ -234,6 +236,21 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
             f"{Path(path).name}: refused: damaged, or it holds more than tensors and plain values"
         ) from error
     return dict(loaded)
+
+
+def refuse_unwritable_file(out: Path, suffix: str, error: type[ValueError]) -> None:
+    """Refuse a file that could not be written, before the work that it is to hold.
+
+    Raises
+    ------
+    error
+        Its name does not end in `suffix`, or it is a folder.
+    NotADirectoryError, PermissionError
+        Its folder cannot be written.
+    """
+    if out.suffix != suffix or out.is_dir():
+        raise error(f"{out}: expected a file name ending in {suffix}" + (", found a folder" * out.is_dir()))
+    refuse_unwritable(out.absolute().parent)
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -12,11 +12,12 @@ from vpmim.results import (
     ENCODER,
     ResultsError,
     SystemScores,
-    TestScores,
+    beside_each_other,
     figures_of,
     measured,
     read_results,
     read_scores,
+    same_test,
 )
 
 
@@ -40,8 +41,7 @@ def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, A
         No results, or of other test images, labels or classes.
     """
     a, b = _scores(first), _scores(second)
-    same = all(np.array_equal(a[name], b[name], equal_nan=name == "labels") for name in ("ids", "classes", "labels"))
-    if not same:
+    if not same_test(a, b):
         raise ResultsError(
             f"{first} and {second} are of other test images, classes or labels; only evaluations of one test "
             "part compare"
@@ -50,14 +50,7 @@ def compare_runs(first: Path, second: Path, *, draws: int = 1000) -> dict[str, A
         SystemScores(name=name, scores_SNC=scores[f"scores_{ENCODER}"], repeated="")
         for name, scores in (("first", a), ("second", b))
     )
-    test = TestScores(
-        ids=tuple(map(str, a["ids"])),
-        patients=tuple(map(str, a["patients"])),
-        classes=tuple(map(str, a["classes"])),
-        labels_NC=a["labels"],
-        systems=systems,
-    )
-    difference: dict[str, Any] = measured(test, draws=draws)[0]["differences"]["second"]
+    difference: dict[str, Any] = measured(beside_each_other(a, systems), draws=draws)[0]["differences"]["second"]
     return difference
 
 

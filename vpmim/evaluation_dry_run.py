@@ -8,15 +8,16 @@ from pathlib import Path
 
 import torch
 
+from vpmim.checkpoint import refuse_unwritable_file
 from vpmim.encoder import Encoder
 from vpmim.evaluate import check_options
 from vpmim.evaluation import Task, open_task
 from vpmim.export import load_encoder
-from vpmim.feature_file import PATCHES, check_feature_file, named_images, patch_features
+from vpmim.feature_file import PATCHES, named_images, patch_features
 from vpmim.features import encoder_features
 from vpmim.finetune import check_folder, probe_recipe, task_record
-from vpmim.image_source import CachedImages, ImageSource, dicom_files
-from vpmim.predict import check_table, load_predictor
+from vpmim.image_source import CachedImages, ImagesError, ImageSource, dicom_files
+from vpmim.predict import PredictError, load_predictor
 from vpmim.process import usable_device
 from vpmim.recipe import Recipe
 
@@ -146,7 +147,7 @@ def forecast_features(
 ) -> ImagesForecast:
     """Try what `vpmim.feature_file.write_features` needs; raises what that would."""
     out = Path(out)
-    check_feature_file(out)
+    refuse_unwritable_file(out, ".npz", ImagesError)
     place = usable_device(device)
     encoder = load_encoder(source)
     names, found = named_images(Path(images))
@@ -159,7 +160,7 @@ def forecast_features(
 def forecast_scores(run: str | Path, images: str | Path, out: str | Path, *, device: str) -> ImagesForecast:
     """Try what `vpmim.predict.predict` needs; raises what that would."""
     out = Path(out)
-    check_table(out)
+    refuse_unwritable_file(out, ".csv", PredictError)
     place = usable_device(device)
     predictor = load_predictor(run)
     names, found = named_images(Path(images))

@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from gazekit.cache import open_cache
-from gazekit.new_directory import refuse_unwritable
 from vpmim.cached_features import PATCHES
-from vpmim.checkpoint import write_file
+from vpmim.checkpoint import refuse_unwritable_file, write_file
 from vpmim.export import load_encoder
 from vpmim.features import encoder_features, extract, patch_features, preprocessing, weights_fingerprint
 from vpmim.image_source import CachedImages, ImageFiles, ImagesError, ImageSource, is_cache
@@ -79,7 +78,7 @@ def write_features(
         The folder of `out` cannot be written.
     """
     images, out = Path(images), Path(out)
-    check_feature_file(out)
+    refuse_unwritable_file(out, ".npz", ImagesError)
     place = usable_device(device)
     encoder = load_encoder(source)
     prepared = preprocessing(Path(source), encoder)
@@ -129,21 +128,6 @@ def write_features(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, content.getvalue())
     return summary
-
-
-def check_feature_file(out: Path) -> None:
-    """Refuse a file of features that could not be written, before an image is encoded.
-
-    Raises
-    ------
-    ImagesError
-        It is not named as one, or is a folder.
-    NotADirectoryError, PermissionError
-        Its folder cannot be written.
-    """
-    if out.suffix != ".npz" or out.is_dir():
-        raise ImagesError(f"{out}: expected a file name ending in .npz" + (", found a folder" * out.is_dir()))
-    refuse_unwritable(out.absolute().parent)
 
 
 def named_images(images: Path) -> tuple[list[str], ImageSource]:

@@ -86,7 +86,7 @@ def read_measured(caches: Sequence[PriorCache]) -> MeasuredGaze:
         keys=keys,
         has_patient=has_patient,
         counts=counts,
-        simulated=all(cache.gaze_simulated[row] for cache, rows in found for row in rows),
+        simulated=all(cache.simulated_rows[row] for cache, rows in found for row in rows),
     )
 
 

@@ -13,8 +13,7 @@ import numpy as np
 import safetensors.torch
 from safetensors import SafetensorError
 
-from gazekit.new_directory import refuse_unwritable
-from vpmim.checkpoint import write_file
+from vpmim.checkpoint import refuse_unwritable_file, write_file
 from vpmim.classifier import Classifier
 from vpmim.encoder import Encoder, EncoderSpec
 from vpmim.feature_file import named_images
@@ -90,21 +89,6 @@ def load_predictor(run: str | Path) -> Predictor:
     return Predictor(model.eval(), classes, recipe, size)
 
 
-def check_table(out: Path) -> None:
-    """Refuse a table of scores that could not be written, before an image is scored.
-
-    Raises
-    ------
-    PredictError
-        It is not named as one, or is a folder.
-    NotADirectoryError, PermissionError
-        Its folder cannot be written.
-    """
-    if out.suffix != ".csv" or out.is_dir():
-        raise PredictError(f"{out}: expected a file name ending in .csv" + (", found a folder" * out.is_dir()))
-    refuse_unwritable(out.absolute().parent)
-
-
 def predict(
     run: str | Path,
     images: str | Path,
@@ -137,7 +121,7 @@ def predict(
         The folder of `out` cannot be written.
     """
     out = Path(out)
-    check_table(out)
+    refuse_unwritable_file(out, ".csv", PredictError)
     predictor = load_predictor(run)
     place = usable_device(device)
     model = predictor.model.to(place)

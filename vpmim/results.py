@@ -206,6 +206,22 @@ def read_scores(folder: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
+def same_test(first: Mapping[str, NDArray[Any]], other: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether two evaluations, as of `read_scores`, are of the same test images, classes and labels."""
+    return all(np.array_equal(first[k], other[k], equal_nan=k == "labels") for k in ("ids", "classes", "labels"))
+
+
+def beside_each_other(arrays: Mapping[str, NDArray[Any]], systems: tuple[SystemScores, ...]) -> TestScores:
+    """Systems on the test images of an evaluation, as of `read_scores`, for `measured` to compare."""
+    return TestScores(
+        ids=tuple(map(str, arrays["ids"])),
+        patients=tuple(map(str, arrays["patients"])),
+        classes=tuple(map(str, arrays["classes"])),
+        labels_NC=arrays["labels"],
+        systems=systems,
+    )
+
+
 def _check_shapes(
     id_N: NDArray[Any],
     patient_N: NDArray[Any],
